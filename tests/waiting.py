@@ -1,0 +1,22 @@
+"""Waiting for what will happen, with a deadline instead of a guess."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(look: Callable[[], T | Awaitable[T]], *, within: float = 15.0, every: float = 0.02) -> T:
+    """Look until the answer is truthy and return it; fail after ``within`` seconds with the last answer."""
+    deadline = time.monotonic() + within
+    while True:
+        found = look()
+        answer: T = await found if inspect.isawaitable(found) else found
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within} s; the last look gave {answer!r}")
+        await asyncio.sleep(every)
