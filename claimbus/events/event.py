@@ -18,6 +18,8 @@ ALL: Final[Literal["all"]] = "all"
 
 MAX_ID_LENGTH: Final = 128
 MAX_ATTRIBUTE_BYTES: Final = 1024
+MAX_SEQUENCE: Final = 2**63 - 1
+"""What fits a signed 64-bit AMQP header."""
 MAX_AUDIENCE: Final = 1000
 """``BCC`` with 1,000 keys works, 2,000 close the connection (RabbitMQ 3.10 and 4.0, frame size 128 KiB)."""
 
@@ -80,13 +82,11 @@ class Event:
                 subject=attributes.get("subject"),
                 dataschema=attributes.get("dataschema"),
                 partitionkey=attributes.get("partitionkey"),
-                sequence=int(attributes["sequence"]) if "sequence" in attributes else None,
+                sequence=_sequence(attributes.get("sequence")),
                 traceparent=attributes.get("traceparent"),
             )
         except KeyError as missing:
             raise InvalidEventError(str(missing.args[0]), "is required") from missing
-        except ValueError as wrong:
-            raise InvalidEventError("sequence", "must be a whole number") from wrong
 
 
 def identity(source: str, event_id: str) -> str:
@@ -129,6 +129,14 @@ def is_event_type(name: str) -> bool:
     return _TYPE.fullmatch(name) is not None
 
 
+def _sequence(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_SEQUENCE))):
+        raise InvalidEventError("sequence", f"is no whole number from 0 to {MAX_SEQUENCE}")
+    return int(text)
+
+
 def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC with ``Z``, microseconds only when there are any."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -151,10 +159,10 @@ def check(event: Event) -> None:
         raise InvalidEventError("type", f"{event.type!r} is not of the form domain.noun.event")
     if not 0 < len(event.id) <= MAX_ID_LENGTH:
         raise InvalidEventError("id", f"must have 1 to {MAX_ID_LENGTH} characters, has {len(event.id)}")
-    if event.time.tzinfo is None:
+    if event.time.utcoffset() is None:
         raise InvalidEventError("time", "is naive; give it a time zone")
-    if event.sequence is not None and event.sequence < 0:
-        raise InvalidEventError("sequence", "must not be negative")
+    if event.sequence is not None and not 0 <= event.sequence <= MAX_SEQUENCE:
+        raise InvalidEventError("sequence", f"is no whole number from 0 to {MAX_SEQUENCE}")
     if event.audience != ALL:
         audience_of(event.audience)
     for name, value in event.attributes().items():

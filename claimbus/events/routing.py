@@ -6,13 +6,17 @@ participant: RabbitMQ then does the fan-out and the first of the three entitleme
 """
 
 import re
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from claimbus.events.errors import InvalidInputError
-from claimbus.events.event import ALL, Audience
+from claimbus.events.event import ALL, Audience, is_participant_id
 
 DOMAINS: Final = ("oms", "market", "system")
 """The topic exchanges, one a domain, so RabbitMQ's write permissions can be given by ISO system."""
+
+MAX_PATTERN_LENGTH: Final = 200
+"""With a participant ID it still fits AMQP's 255 bytes of a binding key."""
 
 _WORD = re.compile(r"[a-z]+(?:-[a-z]+)*")
 
@@ -43,20 +47,31 @@ def route(event_type: str, audience: Audience) -> Route:
 
 def check_pattern(pattern: str) -> None:
     """Raise InvalidInputError unless this can match an event type: words, ``*`` and ``#``, three at most."""
+    if len(pattern) > MAX_PATTERN_LENGTH:
+        raise InvalidInputError("subscription", f"is longer than {MAX_PATTERN_LENGTH} characters")
     words = pattern.split(".")
     for word in words:
         if word not in ("*", "#") and _WORD.fullmatch(word) is None:
             raise InvalidInputError("subscription", f"{pattern!r}: {word!r} is no word, '*' or '#'")
-    fixed = sum(word != "#" for word in words)
-    if fixed > 3 or (fixed < 3 and "#" not in words):
+    if ("#", "#") in pairwise(words):
+        raise InvalidInputError("subscription", f"{pattern!r}: '#.#' says no more than '#'")
+    named = [word for word in words if word != "#"]
+    if len(named) > 3 or (len(named) < 3 and named == words):
         raise InvalidInputError("subscription", f"{pattern!r} can match no event type of three words")
-    if words[0] not in ("*", "#", *DOMAINS):
+    domain = named[0] if len(named) == 3 else words[0]
+    if domain not in ("*", "#", *DOMAINS):
         raise InvalidInputError("subscription", f"{pattern!r}: the domains are {', '.join(DOMAINS)}")
 
 
 def bindings(pattern: str, participant: str) -> frozenset[Binding]:
-    """Return the bindings that give ``participant`` what ``pattern`` matches and it may see."""
+    """Return the bindings that give ``participant`` what ``pattern`` matches and it may see.
+
+    Raises InvalidInputError for a malformed pattern or participant ID: a wildcard in its place would show it
+    what is for others.
+    """
     check_pattern(pattern)
+    if not is_participant_id(participant):
+        raise InvalidInputError("participant", f"{participant!r} is no participant ID")
     first = pattern.partition(".")[0]
     exchanges = (first,) if first in DOMAINS else DOMAINS
     return frozenset(

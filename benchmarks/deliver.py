@@ -1,0 +1,101 @@
+"""Delivering: deliveries/s of one worker process, beside a bare HTTP loop and beside what one writes by hand.
+
+Every side's queues are filled by the same fan-out: each event is published once to a topic exchange, and
+RabbitMQ copies it, as a ticket or with its body, into the quorum queue of each endpoint.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from benchmarks import limit
+from benchmarks.bodies import TYPE, file_of_bodies
+from benchmarks.report import Result
+from benchmarks.runner import Progress, interleaved, run_side
+from benchmarks.servers import BenchmarkError, Room, room
+from benchmarks.side import Delivering, Outcome, Publishing
+from benchmarks.sink import running_sink
+
+PRODUCT: Final = "deliver_claimbus"
+LIMIT: Final = "deliver_bare"
+PEERS: Final = ("deliver_aio_pika",)
+SIDES: Final = (PRODUCT, LIMIT, *PEERS)
+
+LOADED_BY: Final[Mapping[str, str]] = {
+    "deliver_claimbus": "publish_claimbus",
+    "deliver_aio_pika": "publish_aio_pika",
+}
+"""The side that fills the queues of a side; the bare loop has none."""
+
+EXCHANGE: Final = "oms"
+
+
+def deliver(
+    *,
+    size: int,
+    events: int,
+    endpoints: int,
+    prefetch: int,
+    window: int,
+    tls: bool,
+    repeat: int,
+    sides: Sequence[str],
+    progress: Progress,
+) -> Result:
+    """Compare the sides in delivering ``events`` bodies of ``size`` bytes to each of ``endpoints`` endpoints.
+
+    A rate counts from the first request at the sink to the last. Raises BenchmarkError when an endpoint did
+    not get each event once, or a message was left unacknowledged: the figure would be void.
+    """
+    with tempfile.TemporaryDirectory() as folder, file_of_bodies(size) as bodies:
+        program = limit.compiled("sink", Path(folder))
+
+        def one_round(side: str) -> Outcome:
+            with room() as servers, running_sink(program, paths=endpoints, tls=tls) as sink:
+                order = Delivering(
+                    sink=sink.url,
+                    authority=str(sink.authority) if sink.authority else None,
+                    endpoints=endpoints,
+                    events=events,
+                    bodies=str(bodies),
+                    size=size,
+                    prefetch=prefetch,
+                    key_prefix=servers.key_prefix,
+                )
+                if side in LOADED_BY:
+                    _load(side, order, servers, window)
+                outcome = run_side(side, order, servers)
+                tally = sink.tally()
+                left = servers.purge(servers.queues("endpoint."))
+            if set(tally.counts) != {events} or left:
+                raise BenchmarkError(
+                    f"void: {side} delivered {min(tally.counts)} to {max(tally.counts)} of {events} events "
+                    f"to an endpoint and left {left} in the queues"
+                )
+            return replace(outcome, count=sum(tally.counts), seconds=tally.last - tally.first)
+
+        outcomes = interleaved(sides, repeat, one_round, progress)
+    compared = {"vs_bare": (LIMIT,), "vs_best_peer": PEERS}
+    return Result("deliver", "deliveries/s", size, PRODUCT, outcomes, compared)
+
+
+def _load(side: str, order: Delivering, servers: Room, window: int) -> None:
+    if side == PRODUCT:
+        run_side("provision_claimbus", order, servers)
+    else:
+        queues = [order.queue(number) for number in range(order.endpoints)]
+        servers.declare(EXCHANGE, queues, f"{EXCHANGE}.#.all")
+    load = Publishing(
+        exchange=EXCHANGE,
+        routing_key=f"{TYPE}.all",
+        type=TYPE,
+        bodies=order.bodies,
+        size=order.size,
+        events=order.events,
+        seconds=600,
+        window=window,
+        key_prefix=order.key_prefix,
+    )
+    run_side(LOADED_BY[side], load, servers)

@@ -1,0 +1,132 @@
+"""The servers under test: their addresses, and on each a room of one's own that is cleared away.
+
+RabbitMQ gives a vhost, Redis a key prefix. Nothing else on the servers is touched.
+"""
+
+import base64
+import json
+import os
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+import pika
+import redis
+
+QUORUM: Final[Mapping[str, str]] = {"x-queue-type": "quorum"}
+
+
+class BenchmarkError(Exception):
+    """What stops a benchmark, in one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """A vhost and a key prefix. ``amqp_url`` names the vhost."""
+
+    amqp_url: str
+    redis_url: str
+    key_prefix: str
+
+    def environment(self) -> dict[str, str]:
+        """Return this process's environment with the room's addresses in it."""
+        return {**os.environ, "CLAIMBUS_AMQP_URL": self.amqp_url, "CLAIMBUS_REDIS_URL": self.redis_url}
+
+    def declare(self, exchange: str, queues: Iterable[str], binding: str) -> None:
+        """Declare a durable topic exchange and durable quorum queues bound to it by one key."""
+        with self._channel() as channel:
+            channel.exchange_declare(exchange, "topic", durable=True)
+            for queue in queues:
+                channel.queue_declare(queue, durable=True, arguments=dict(QUORUM))
+                channel.queue_bind(queue, exchange, binding)
+
+    def purge(self, queues: Iterable[str]) -> int:
+        """Empty queues; return how many messages were ready in them, exactly."""
+        with self._channel() as channel:
+            return sum(channel.queue_purge(queue).method.message_count for queue in queues)
+
+    def queues(self, prefix: str) -> list[str]:
+        """Return the names of the vhost's queues that begin so."""
+        found = _manage("GET", f"/queues{urlsplit(self.amqp_url).path}?columns=name")
+        return [queue["name"] for queue in found if queue["name"].startswith(prefix)]
+
+    def clear_claims(self) -> int:
+        """Delete all keys under the prefix; return how many of them were claims."""
+        claims, cursor = 0, 0
+        with redis.Redis.from_url(self.redis_url) as client:
+            while True:
+                cursor, keys = client.scan(cursor, match=f"{self.key_prefix}*", count=1000)
+                claims += sum(key.startswith(f"{self.key_prefix}claim:".encode()) for key in keys)
+                if keys:
+                    client.unlink(*keys)
+                if not cursor:
+                    return claims
+
+    @contextmanager
+    def _channel(self) -> Iterator[Any]:
+        connection = pika.BlockingConnection(pika.URLParameters(self.amqp_url))
+        try:
+            yield connection.channel()
+        finally:
+            connection.close()
+
+
+@contextmanager
+def room() -> Iterator[Room]:
+    """Give a room on the servers named in the environment. Raises BenchmarkError when one does not answer."""
+    name = f"bench-{uuid.uuid4().hex[:12]}"
+    amqp = urlsplit(_required("CLAIMBUS_AMQP_URL"))
+    user = quote(unquote(amqp.username or "guest"), safe="")
+    made = Room(
+        amqp_url=urlunsplit((amqp.scheme, amqp.netloc, f"/{name}", amqp.query, "")),
+        redis_url=_required("CLAIMBUS_REDIS_URL"),
+        key_prefix=f"{name}:",
+    )
+    _manage("PUT", f"/vhosts/{name}", {})
+    try:
+        _manage("PUT", f"/permissions/{name}/{user}", {"configure": ".*", "write": ".*", "read": ".*"})
+        yield made
+    finally:
+        _manage("DELETE", f"/vhosts/{name}")
+        made.clear_claims()
+
+
+def versions() -> dict[str, str]:
+    """Return the servers' versions, and how Redis persists."""
+    with redis.Redis.from_url(_required("CLAIMBUS_REDIS_URL")) as client:
+        persistence = client.config_get("append*")
+        version = client.info("server")["redis_version"]
+    return {
+        "rabbitmq": str(_manage("GET", "/overview")["rabbitmq_version"]),
+        "redis": f"{version}, appendonly {persistence['appendonly']}, appendfsync {persistence['appendfsync']}",
+    }
+
+
+def _manage(method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - whatever JSON it answers
+    parts = urlsplit(_required("CLAIMBUS_MANAGEMENT_URL"))
+    url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], f"/api{path}", "", ""))
+    login = f"{unquote(parts.username or 'guest')}:{unquote(parts.password or 'guest')}"
+    headers = {
+        "Authorization": "Basic " + base64.b64encode(login.encode()).decode(),
+        "Content-Type": "application/json",
+    }
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers=headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            text = answer.read()
+    except urllib.error.URLError as wrong:
+        raise BenchmarkError(f"RabbitMQ's management API: {method} {path}: {wrong}") from wrong
+    return json.loads(text) if text else None
+
+
+def _required(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise BenchmarkError(f"{name} is not set: run the benchmark with ./dev bench")
+    return value

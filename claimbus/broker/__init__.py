@@ -1,0 +1,1 @@
+"""RabbitMQ: topology, connection, publisher, consumer, journal. The only room that imports pika."""

@@ -1,0 +1,241 @@
+"""Consuming one queue on a channel of its own, for as long as the owner wants."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from claimbus.broker import codec, frames
+from claimbus.broker.channel import Arguments, Channel
+from claimbus.broker.codec import Letter
+from claimbus.broker.connection import Connection
+from claimbus.broker.errors import BrokerUnavailableError, TopologyError
+from claimbus.broker.frames import Properties
+from claimbus.broker.ledger import Ledger
+from claimbus.broker.patience import pause, tries
+from claimbus.events.ticket import Ticket
+
+_log = logging.getLogger(__name__)
+
+_TAG: Final = "claimbus"
+
+
+class Delivery:
+    """One message from a queue, to be acked or handed back. All but its body is read when asked for."""
+
+    __slots__ = ("_header", "_method", "_session", "body", "tag")
+
+    def __init__(self, session: "_Session", method: bytes, header: bytes, body: bytes) -> None:
+        self._session = session
+        self._method = method
+        self._header = header
+        self.tag = frames.read_tag(method)
+        self.body = body
+
+    @property
+    def queue(self) -> str:
+        """Where it was consumed."""
+        return self._session.queue
+
+    @property
+    def routing_key(self) -> str:
+        """The key that it was published with; an endpoint's ID after ``redeliver``."""
+        return frames.read_deliver(self._method).routing_key
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether it was delivered before and came back into the queue."""
+        return frames.read_deliver(self._method).redelivered
+
+    @property
+    def properties(self) -> Properties:
+        """Message ID, type, timestamp and headers, RabbitMQ's own among them."""
+        return frames.read_properties(self._header)
+
+    @property
+    def void(self) -> bool:
+        """Whether its channel is gone: RabbitMQ delivers it again, and settling it does nothing."""
+        return not self._session.live
+
+    def ticket(self) -> Ticket:
+        """Read it as a ticket. Raises InvalidTicketError."""
+        return codec.read_ticket(self.properties, self.body)
+
+    def letter(self) -> Letter:
+        """Read it as a dead letter; nothing is refused."""
+        method = frames.read_deliver(self._method)
+        return codec.read_letter(
+            self.properties, self.body, exchange=method.exchange, routing_key=method.routing_key
+        )
+
+    def ack(self) -> None:
+        """Say that it is done with. Nothing happens when it is void or was settled before."""
+        self._session.ack(self.tag)
+
+    def requeue(self) -> None:
+        """Hand it back. Nothing happens when it is void or was settled before."""
+        self._session.requeue(self.tag)
+
+
+OnDelivery = Callable[[Delivery], None]
+OnVoid = Callable[[str], None]
+
+
+class Consumer:
+    """Gives a queue's deliveries to a callback, over reconnects, until it is stopped.
+
+    Each has a channel of its own: RabbitMQ closes a channel with all its consumers when one holds a delivery
+    too long.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._session: _Session | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def consuming(self) -> bool:
+        """Whether deliveries can come at this moment."""
+        return self._session is not None and self._session.consuming
+
+    @property
+    def unsettled(self) -> int:
+        """How many deliveries the owner has."""
+        return 0 if self._session is None else len(self._session.ledger)
+
+    async def start(
+        self,
+        queue: str | Callable[[Channel], Awaitable[str]],
+        *,
+        prefetch: int,
+        on_delivery: OnDelivery,
+        on_void: OnVoid | None = None,
+        arguments: Arguments | None = None,
+    ) -> None:
+        """Consume ``queue``, or the one that a coroutine declares and names on every new channel.
+
+        ``on_delivery`` is called in the turn of the loop in which the bytes arrive; it should return at once.
+        What it raises is logged, and the delivery handed back. At most ``prefetch`` deliveries are unsettled.
+        ``on_void`` is called with a reason when all deliveries that the owner holds became void: the channel
+        or connection is lost, the queue was deleted, or one was held for too long. Consuming goes on by
+        itself as soon as it can.
+
+        Raises TopologyError when there is no such queue and BrokerUnavailableError when it does not answer.
+        """
+
+        async def open_session() -> _Session:
+            channel = await self._connection.channel()
+            try:
+                name = queue if isinstance(queue, str) else await queue(channel)
+                session = _Session(channel, name, on_delivery, on_void)
+                await session.consume(prefetch, arguments)
+            except BaseException:
+                channel.abandon()
+                raise
+            return session
+
+        self._session = await open_session()
+        self._keeper = asyncio.create_task(self._keep(open_session))
+
+    async def cancel(self) -> None:
+        """Have no more deliveries; those that the owner holds can still be settled."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+        if self._session is not None:
+            await self._session.cancel()
+
+    async def stop(self) -> None:
+        """Have no more deliveries, and hand back those that the owner holds, the oldest first."""
+        await self.cancel()
+        if self._session is not None:
+            await self._session.close()
+
+    async def _keep(self, open_session: Callable[[], Awaitable["_Session"]]) -> None:
+        loop = asyncio.get_running_loop()
+        while self._session is not None:
+            opened = loop.time()
+            await self._session.wait_void()
+            await pause(loop.time() - opened)
+            async for attempt in tries(
+                f"consuming {self._session.queue}", BrokerUnavailableError, TopologyError
+            ):
+                with attempt:
+                    self._session = await open_session()
+
+
+class _Session:
+    """Consuming on one channel. Delivery tags mean something only here."""
+
+    def __init__(self, channel: Channel, queue: str, on_delivery: OnDelivery, on_void: OnVoid | None) -> None:
+        self.queue = queue
+        self.ledger = Ledger()
+        self.live = True
+        self.consuming = False
+        self._channel = channel
+        self._on_delivery = on_delivery
+        self._on_void = on_void
+        self._loop = asyncio.get_running_loop()
+        self._void: asyncio.Future[None] = self._loop.create_future()
+        self._flushing = False
+
+    async def consume(self, prefetch: int, arguments: Arguments | None) -> None:
+        self._channel.on_closed(lambda reason: self._lost(str(reason)))
+        self._channel.on_cancelled(lambda: self._lost("RabbitMQ cancelled the consumer: its queue is gone"))
+        await self._channel.qos(prefetch)
+        self.consuming = True
+        await self._channel.consume(self.queue, self._take, tag=_TAG, arguments=arguments)
+
+    async def wait_void(self) -> None:
+        await asyncio.shield(self._void)
+
+    async def cancel(self) -> None:
+        if self.consuming:
+            self.consuming = False
+            with contextlib.suppress(BrokerUnavailableError):  # then it is lost, and void
+                await self._channel.cancel(_TAG)
+
+    async def close(self) -> None:
+        self._flush()
+        for tag in self.ledger.unsettled():
+            self.requeue(tag)
+        self.live = False
+        await self._channel.close()
+
+    def ack(self, tag: int) -> None:
+        if self.live and self.ledger.ack(tag) and not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def requeue(self, tag: int) -> None:
+        if self.live and self.ledger.requeue(tag):
+            self._channel.write(frames.requeue(self._channel.number, tag))
+
+    def _take(self, method: bytes, header: bytes, body: bytes) -> None:
+        delivery = Delivery(self, method, header, body)
+        self.ledger.deliver(delivery.tag)
+        if not self.consuming:
+            return  # it was on its way when the consumer was cancelled; it is handed back in its turn
+        try:
+            self._on_delivery(delivery)
+        except Exception:  # noqa: BLE001 - the owner's mistake must not cost the connection
+            _log.exception("a delivery from %s was not taken", self.queue)
+            delivery.requeue()
+
+    def _flush(self) -> None:
+        self._flushing = False
+        number = self._channel.number
+        self._channel.write(
+            b"".join(frames.ack(number, tag, multiple) for tag, multiple in self.ledger.take_acks())
+        )
+
+    def _lost(self, reason: str) -> None:
+        if not self.live:
+            return
+        self.live = self.consuming = False
+        self._void.set_result(None)
+        self._channel.abandon()
+        _log.warning("consumer of %s lost its channel: %s", self.queue, reason)
+        if self._on_void is not None:
+            self._on_void(reason)

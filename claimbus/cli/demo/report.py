@@ -1,0 +1,179 @@
+"""The curtailment report, read once more without the product, for `claimbus.cli.demo.expectation`.
+
+Times are local to Los Angeles and kept in UTC: one that the clock shows twice is the first, unless the end
+would lie before its start; one that the clock skips counts by the offset before the gap.
+"""
+
+import csv
+import gzip
+import math
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import openpyxl
+
+ZONE: Final = ZoneInfo("America/Los_Angeles")
+SHEET: Final = "PREV_DAY_OUTAGES"
+"""The sheet of the published workbook; of another workbook the first sheet is read."""
+
+_TEXTS = ("RESOURCE NAME", "RESOURCE ID", "OUTAGE TYPE", "NATURE OF WORK", "OUTAGE STATUS")
+_LIMITS = ("RESOURCE PMAX MW", "NET QUALIFYING CAPACITY MW")
+_START, _END = "CURTAILMENT START DATE TIME", "CURTAILMENT END DATE TIME"
+_DATE_IN_NAME = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?!\d)")
+
+
+class Row(NamedTuple):
+    """A row of the report: a curtailment, and the columns of `_TEXTS` and `_LIMITS`."""
+
+    start: datetime
+    end: datetime
+    megawatts: float
+    texts: tuple[str, ...]
+    limits: tuple[float, ...]
+
+
+class Outage(NamedTuple):
+    """What one snapshot says of an outage; two that are equal say the same.
+
+    Its ``texts`` and ``limits`` are those of the row that starts last. The curtailments (start, end, MW) are
+    a set: their order in the file means nothing.
+    """
+
+    texts: tuple[str, ...]
+    limits: tuple[float, ...]
+    curtailments: frozenset[tuple[datetime, datetime, float]]
+
+    @property
+    def resource_id(self) -> str:
+        """The resource that it is an outage of."""
+        return self.texts[_TEXTS.index("RESOURCE ID")]
+
+    @property
+    def status(self) -> str:
+        """Its status, empty in a report that tells none."""
+        return self.texts[_TEXTS.index("OUTAGE STATUS")]
+
+    @property
+    def end(self) -> datetime:
+        """Its latest curtailment end."""
+        return max(end for _, end, _ in self.curtailments)
+
+
+@dataclass
+class Snapshot:
+    """All outages of one trade date by MRID.
+
+    ``malformed`` has the MRID and the resource ID of each malformed row, empty where it does not say.
+    """
+
+    trade_date: date
+    outages: dict[str, Outage] = field(default_factory=dict)
+    malformed: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def at(self) -> datetime:
+        """When it holds: local midnight at the end of its trade date."""
+        return datetime.combine(self.trade_date + timedelta(days=1), time(), ZONE).astimezone(UTC)
+
+    def doubts(self, mrid: str, resource_id: str, *, vanished: bool = False) -> bool:
+        """Tell whether a malformed row may have spoken of this outage, which then stays as it was."""
+        return any(
+            mrid == named if named else resource_id == of if of else vanished for named, of in self.malformed
+        )
+
+
+def read_report(paths: Iterable[Path], days: int | None = None) -> list[Snapshot]:
+    """Read the snapshots of csv, csv.gz or xlsx files by trade date, at most the first ``days``.
+
+    The trade date is in a column, or for the whole file in its name. Raises ValueError when it is in neither.
+    """
+    snapshots: dict[date, Snapshot] = {}
+    for path in paths:
+        rows: dict[tuple[date, str], list[Row]] = defaultdict(list)
+        for trade_date, cells in _records(path):
+            snapshot = snapshots.setdefault(trade_date, Snapshot(trade_date))
+            mrid = _text(cells.get("OUTAGE MRID"))
+            try:
+                row = _row(cells)
+            except ValueError:
+                snapshot.malformed.append((mrid, _text(cells.get("RESOURCE ID"))))
+            else:
+                rows[trade_date, mrid].append(row)
+        for (trade_date, mrid), found in rows.items():
+            snapshots[trade_date].outages[mrid] = _outage(found)
+    return [snapshots[day] for day in sorted(snapshots)[:days]]
+
+
+def _records(path: Path) -> Iterator[tuple[date, dict[str, object]]]:
+    named = _DATE_IN_NAME.search(path.name)
+    whole_file = date(*map(int, named.groups())) if named else None
+    header: list[str] = []
+    for line in _lines(path):
+        if not header:
+            names = [_text(cell) for cell in line]
+            header = names if "OUTAGE MRID" in names else []
+        elif sum(cell is not None and cell != "" for cell in line) > 1:  # one alone is a remark
+            cells = {name: cell for name, cell in zip(header, line, strict=False) if name}
+            trade_date = _local(cells["TRADE DATE"]).date() if "TRADE DATE" in cells else whole_file
+            if trade_date is None:
+                raise ValueError(f"{path.name}: no trade date, neither in a column nor in the file's name")
+            yield trade_date, cells
+
+
+def _lines(path: Path) -> Iterator[Sequence[object]]:
+    if path.suffix == ".xlsx":
+        workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        try:
+            sheet = SHEET if SHEET in workbook.sheetnames else workbook.sheetnames[0]
+            yield from workbook[sheet].iter_rows(values_only=True)
+        finally:
+            workbook.close()
+    else:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
+            yield from csv.reader(file)
+
+
+def _row(cells: Mapping[str, object]) -> Row:
+    """Read a row. Raises ValueError for one that cannot be meant."""
+    texts = tuple(_text(cells.get(name)) for name in _TEXTS)
+    if not _text(cells.get("OUTAGE MRID")) or not all(texts[:4]):
+        raise ValueError("an outage has an MRID, a resource, a type and a nature of work")
+    start, end = _moment(cells.get(_START)), _moment(cells.get(_END))
+    if end < start:
+        end = _moment(cells.get(_END), fold=1)
+    if end < start:
+        raise ValueError("it ends before it starts")
+    limits = tuple(_megawatts(cells.get(name)) for name in _LIMITS)
+    return Row(start, end, _megawatts(cells.get("CURTAILMENT MW")), texts, limits)
+
+
+def _outage(rows: Collection[Row]) -> Outage:
+    latest = max(rows)
+    return Outage(latest.texts, latest.limits, frozenset(row[:3] for row in rows))
+
+
+def _text(cell: object) -> str:
+    return "" if cell is None else " ".join(str(cell).split())
+
+
+def _local(cell: object) -> datetime:
+    return cell if isinstance(cell, datetime) else datetime.fromisoformat(_text(cell))
+
+
+def _moment(cell: object, fold: int = 0) -> datetime:
+    """Return a local time in UTC; of one that the clock shows twice, ``fold`` tells which."""
+    return _local(cell).replace(tzinfo=ZONE, fold=fold).astimezone(UTC)
+
+
+def _megawatts(cell: object) -> float:
+    size = float(_text(cell))
+    if not 0 <= size < math.inf:
+        raise ValueError(f"{size} is no amount of MW")
+    return size

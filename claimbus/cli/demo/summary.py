@@ -1,0 +1,89 @@
+"""The demo's verdict as a table for people."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from claimbus.cli.demo.verdict import Finding, Verdict
+
+LISTED: Final = 10
+"""Findings that are spelled out; of more only the number is told."""
+
+
+def summary(verdict: Verdict) -> RenderableType:
+    """Return the verdict: figures, planned faults, what is wrong, and a last sentence."""
+    parts: list[RenderableType] = [_figures(verdict), "", _faults(verdict)]
+    for title, findings in (
+        ("lost", verdict.lost),
+        ("leaked", verdict.leaked),
+        ("out of order", verdict.disordered),
+    ):
+        if findings:
+            parts += ["", *_listed(title, findings)]
+    return Group("", *parts, "", _sentence(verdict))
+
+
+def _figures(verdict: Verdict) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=2, justify="right")
+    grid.add_column(no_wrap=True)
+    grid.add_column(justify="right")
+    grid.add_column(style="dim")
+    twice = f"{verdict.duplicates:,} came more than once" if verdict.duplicates else "each once"
+    causes = ", ".join(f"{count} {cause}" for cause, count in sorted(verdict.causes.items()))
+    held = ", ".join(verdict.held)
+    rows: Sequence[tuple[bool | None, str, int, str]] = (
+        (
+            verdict.published == verdict.due,
+            "events published",
+            verdict.published,
+            f"{verdict.due:,} by the report",
+        ),
+        (None, "deliveries expected", verdict.expected, "by the report, the owners and the subscriptions"),
+        (None, "  delivered", verdict.delivered, twice),
+        (None, "  superseded", verdict.superseded, "a newer status had been delivered"),
+        (None, "  dead letters", verdict.dead, causes),
+        (not verdict.lost, "  lost", len(verdict.lost), ""),
+        (not verdict.leaked, "leaked", len(verdict.leaked), "events or names that were for others"),
+        (not verdict.held, "still held", len(verdict.held), held),
+        (not verdict.disordered, "out of order", len(verdict.disordered), "at ordered endpoints"),
+    )
+    for good, label, count, remark in rows:
+        grid.add_row(_mark(good), label, f"{count:,}", f" {remark}")
+    return grid
+
+
+def _faults(verdict: Verdict) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=2, justify="right")
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    grid.add_column(style="dim")
+    for participant, fault, evidence in verdict.faults:
+        grid.add_row(_mark(bool(evidence)), f"{participant} ", f"{fault} ", evidence or "was not seen")
+    return grid
+
+
+def _listed(title: str, findings: Sequence[Finding]) -> Iterator[RenderableType]:
+    for participant, event, reason in findings[:LISTED]:
+        number = "" if event.number is None else f" {event.number}"
+        yield Text(f" {title}: {participant} {event.type} {event.about}{number}: {reason}", "red")
+    if len(findings) > LISTED:
+        yield Text(f" and {len(findings) - LISTED:,} more", "red")
+
+
+def _mark(good: bool | None) -> Text:
+    if good is None:
+        return Text("")
+    return Text("✓", "green") if good else Text("✗", "bold red")
+
+
+def _sentence(verdict: Verdict) -> Text:
+    if verdict.ok:
+        return Text(
+            f" Everything reached whom it concerns and nobody else, in {verdict.seconds:.0f} s.", "bold green"
+        )
+    return Text(" Not everything went as it must: see above.", "bold red")

@@ -1,0 +1,197 @@
+"""What ``./dev`` does once everything is installed: finds the services, then runs one command with them."""
+
+# ruff: noqa: S603 - fixed programs with their arguments, never a shell's line
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from pathlib import Path
+
+from claimbus.cli.services import (
+    MANAGEMENT_URL,
+    PostgresServer,
+    Services,
+    ServicesError,
+    debian,
+    local_services,
+    private_directory,
+)
+from claimbus.cli.services.guard import guarded
+
+ROOT = Path(__file__).parents[2]
+STATE = ROOT / ".claimbus"
+PROGRAMS = Path(sys.executable).parent
+UP = STATE / "up.env"  # the settings of the ./dev up that is running
+TEST_POSTGRESQL_URL = "CLAIMBUS_TEST_POSTGRESQL_URL"
+LAST_WORDS_WITHIN = 10.0  # seconds that a command has for ending after it was told to
+PIP = (sys.executable, "-m", "pip", "install", "-qq")
+DEV_LOCK, ISO_LOCK, BENCH_LOCK = (f"requirements-{name}.lock" for name in ("dev", "iso", "bench"))
+LOCKED = {  # what a lock file is made of; the first one decides the versions
+    DEV_LOCK: ("--extra=iso", "--extra=dev"),
+    ISO_LOCK: ("--extra=iso", f"--constraint={DEV_LOCK}"),
+    BENCH_LOCK: ("--extra=bench", f"--constraint={DEV_LOCK}"),
+}
+C_HEADERS = {"librabbitmq-dev": "amqp.h", "libhiredis-dev": "hiredis/hiredis.h"}
+
+
+def report(step: str) -> None:
+    """Say what happens now, with the seconds since ``./dev`` was typed (its shell became this process)."""
+    started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf(
+        "SC_CLK_TCK"
+    )
+    elapsed = time.clock_gettime(time.CLOCK_BOOTTIME) - started
+    print(f"[{elapsed:3.0f} s] {step}", file=sys.stderr, flush=True)
+
+
+def run(command: Sequence[str | Path], settings: Mapping[str, str], *, cwd: Path | None = None) -> int:
+    """Run a command in the foreground with these settings; nothing that it started outlives it.
+
+    Returns its exit code.
+    """
+    process = subprocess.Popen(
+        guarded([str(word) for word in command], Path(os.devnull)),
+        env={**settings, "PATH": os.pathsep.join([str(PROGRAMS), os.environ["PATH"]])},
+        cwd=cwd,
+    )
+    try:
+        return process.wait()
+    except BaseException as stopped:
+        if not isinstance(stopped, KeyboardInterrupt):  # which the terminal has sent to the command too
+            process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LAST_WORDS_WITHIN)
+        raise
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGQUIT)
+            process.wait()
+
+
+def found_services() -> AbstractContextManager[Services]:
+    """RabbitMQ and Redis for one run."""
+    return local_services(STATE / "services", report=report)
+
+
+def without_settings() -> dict[str, str]:
+    """Copy the environment without any setting of claimbus, lest a test or demo reach what is in earnest."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("CLAIMBUS_")}
+
+
+def demo(arguments: list[str]) -> int:
+    """Run the main job on a sample and verify it."""
+    with found_services() as services:
+        return run(
+            [sys.executable, "-P", "-m", "claimbus.cli.demo", *arguments],
+            without_settings() | services.environment(),
+        )
+
+
+def test(arguments: list[str]) -> int:
+    """Run pytest with all servers that the tests need."""
+    with ExitStack() as running:
+        services = running.enter_context(found_services())
+        if services.management_url is None:
+            raise ServicesError(
+                f"the tests make vhosts: set {MANAGEMENT_URL} too, http://USER:PASSWORD@HOST:15672"
+            )
+        postgresql_url = os.environ.get(TEST_POSTGRESQL_URL)
+        if not postgresql_url:
+            # In the system's own place, as root cannot share a checkout in /root with PostgreSQL's user.
+            directory = running.enter_context(private_directory(Path(tempfile.gettempdir())))
+            postgresql_url = running.enter_context(PostgresServer(directory)).url
+        settings = without_settings() | services.environment() | {TEST_POSTGRESQL_URL: postgresql_url}
+        report("running the tests")
+        return run([sys.executable, "-m", "pytest", *arguments], settings, cwd=ROOT)
+
+
+def up(arguments: list[str]) -> int:
+    """Run the whole system in the foreground; ``./dev claimbus`` finds it by its settings."""
+    with found_services() as services, private_directory(STATE / "up") as directory:
+        database = {"CLAIMBUS_DATABASE_URL": f"sqlite:///{directory / 'claimbus.db'}"}
+        settings = services.environment() | database
+        UP.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        try:
+            return run(
+                [sys.executable, "-P", "-m", "claimbus.cli.up", *arguments], {**os.environ, **settings}
+            )
+        finally:
+            UP.unlink(missing_ok=True)
+
+
+def claimbus(arguments: list[str]) -> int:
+    """Run the command line, against the running ``./dev up`` if there is one."""
+    settings = dict(line.split("=", 1) for line in UP.read_text().splitlines()) if UP.exists() else {}
+    return run([PROGRAMS / "claimbus", *arguments], {**os.environ, **settings})
+
+
+def bench(arguments: list[str]) -> int:
+    """Install what only the benchmarks need, then run them."""
+    lock, stamp = ROOT / BENCH_LOCK, STATE / "venv" / "stamp.bench"
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()
+    if not stamp.exists() or stamp.read_text() != digest:
+        report("installing the benchmarks' locked packages")
+        subprocess.run([*PIP, "--require-hashes", "--no-deps", "-r", lock], check=True)
+        stamp.write_text(digest)
+    missing = [package for package, header in C_HEADERS.items() if not Path("/usr/include", header).exists()]
+    if (missing or not Path("/usr/bin/gcc").exists()) and debian.can_install():
+        debian.install(["gcc", "libc6-dev", *missing], report)
+    with found_services() as services:
+        settings = without_settings() | services.environment()
+        return run([sys.executable, "-m", "benchmarks", *arguments], settings, cwd=ROOT)
+
+
+def lint(arguments: list[str]) -> int:
+    """Check format, lint, types and imports; every check runs, whatever the others said."""
+    checks = [["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy"], ["lint-imports"]]
+    failed = []
+    for program, *words in checks:
+        report(" ".join([program, *words]))
+        if run([PROGRAMS / program, *words], os.environ, cwd=ROOT):
+            failed.append(program)
+    return 1 if failed else 0
+
+
+def lock(arguments: list[str]) -> int:
+    """Write the lock files anew; ``--upgrade`` takes the newest versions instead of those locked now."""
+    resolver = STATE / "resolver"
+    if not (resolver / "bin" / "uv").exists():
+        report("installing uv")
+        subprocess.run([*PIP, "--target", resolver, "uv"], check=True)
+    # Not pip-compile, which sees only its own Python: 3.11.2 needs a package that 3.11.3 does not.
+    for name, options in LOCKED.items():
+        report(f"writing {name}")
+        words = ["--universal", "--python-version=3.11", "--generate-hashes", "--no-annotate", "--quiet"]
+        command = "--custom-compile-command=./dev lock"
+        compiled: list[str | Path] = [resolver / "bin" / "uv", "pip", "compile", *words, command, *options]
+        if code := run(
+            [*compiled, *arguments, "pyproject.toml", f"--output-file={name}"], os.environ, cwd=ROOT
+        ):
+            return code
+    return 0
+
+
+COMMANDS = {command.__name__: command for command in (demo, test, up, claimbus, bench, lint, lock)}
+
+
+def main() -> int:
+    """Run the command that was typed; returns its exit code."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also when a script runs it in the background
+    for told in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(told, lambda number, _: sys.exit(128 + number))
+    try:
+        return COMMANDS[sys.argv[1]](sys.argv[2:])
+    except ServicesError as error:
+        print(f"./dev: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

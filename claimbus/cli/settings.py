@@ -1,0 +1,227 @@
+"""Every setting, in one place: environment variables ``CLAIMBUS_*`` or a TOML file.
+
+The file is ``claimbus.toml`` in the working directory, or the one that ``CLAIMBUS_CONFIG`` names. The
+environment wins over the file. Settings are read once, by the command that starts, and passed down.
+"""
+
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from claimbus.cli.durations import parse_duration
+from claimbus.events.errors import ConfigurationError
+
+
+def _words(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_words)]
+
+
+class Settings(BaseSettings):
+    """What an operator may set. Durations read ``500ms``, ``30s``, ``10m``, ``6h``, ``7d``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CLAIMBUS_", extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    environment: str = Field("development", pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    """Which environment this is (production, map-stage, ...); part of every event's source."""
+
+    amqp_url: str = "amqp://guest:guest@127.0.0.1:5672/"
+    """RabbitMQ; several hosts as amqps://user:password@one:5671,two:5671/vhost."""
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """Redis with noeviction and AOF; rediss:// for TLS."""
+    key_prefix: str = ""
+    """Put before every Redis key, when several buses share one Redis."""
+    database_url: str = "sqlite:///claimbus.db"
+    """sqlite:///FILE or postgresql://user:password@host/name."""
+
+    tls_ca_file: Path | None = None
+    """CA certificates (PEM) that RabbitMQ's and Redis's certificates are checked against."""
+    tls_certificate_file: Path | None = None
+    """Our client certificate (PEM) for RabbitMQ and Redis."""
+    tls_key_file: Path | None = None
+    """Its private key (PEM)."""
+
+    claim_life: Duration = timedelta(days=7)
+    """How long a body waits in Redis; must exceed every endpoint's age limit."""
+    max_body: int = Field(64 * 1024 * 1024, ge=1024)
+    """Largest body in bytes; a larger one is refused at check-in."""
+    redeem_cache: int = Field(64 * 1024 * 1024, ge=0)
+    """Bytes of redeemed claims that a worker keeps for its other endpoints."""
+
+    publish_window: int = Field(500, ge=1)
+    """Unconfirmed tickets of one producer."""
+    confirm_timeout: Duration = timedelta(seconds=30)
+    """Silence from RabbitMQ after which a publish counts as unconfirmed."""
+
+    retry_ladder: str = "5s,30s,2m,10m,1h,6h"
+    """Pauses between attempts; after the last one a delivery is a dead letter."""
+    age_limit: Duration = timedelta(hours=72)
+    """Age at which a delivery is given up, for endpoints that do not set their own."""
+    hold_after: int = Field(5, ge=1)
+    """Failures in a row that hold an endpoint."""
+    hold_pause: Duration = timedelta(seconds=5)
+    """First pause between probes of a held endpoint; doubles with each failed probe."""
+    hold_pause_longest: Duration = timedelta(minutes=5)
+    """Longest pause between probes."""
+    reconcile_every: Duration = timedelta(seconds=30)
+    """How often workers compare their queues with the database."""
+    grace: Duration = timedelta(seconds=30)
+    """Time a stopping worker gives what is in flight."""
+
+    webhook_ca_file: Path | None = None
+    """CA certificates (PEM) that receivers are checked against, besides the public ones."""
+    webhook_certificate_file: Path | None = None
+    """Our client certificate (PEM) shown to receivers."""
+    webhook_key_file: Path | None = None
+    """Its private key (PEM)."""
+    webhook_networks: Networks = ()
+    """Networks that webhooks may reach although they are private, such as 10.1.0.0/16."""
+    webhook_allow_http: bool = False
+    """Allow http:// endpoints; for trying things out only."""
+    webhook_connect_timeout: Duration = timedelta(seconds=5)
+    """Time to connect, TLS included."""
+
+    feed_timezone: str = "America/Los_Angeles"
+    """Time zone of the snapshot feed's local times."""
+
+    metrics_listen: str = ""
+    """host:port of the worker's /metrics; process n of --processes listens on port + n. Empty: none."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is logged."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """json, console, or auto: console on a terminal."""
+
+    @field_validator("feed_timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ValueError, OSError) as unknown:
+            raise ValueError(f"{name!r} is no IANA time zone") from unknown
+        return name
+
+    @model_validator(mode="after")
+    def _life_exceeds_age(self) -> "Settings":
+        if self.claim_life <= self.age_limit:
+            raise ValueError(
+                f"claim_life ({self.claim_life}) must be longer than age_limit ({self.age_limit}): "
+                "a delivery would outlive its body"
+            )
+        return self
+
+    @cached_property
+    def oms_source(self) -> str:
+        """CloudEvents source of what the OMS watcher publishes."""
+        return self.source("oms")
+
+    def source(self, system: str) -> str:
+        """Return the CloudEvents source of an ISO system in this environment."""
+        return f"urn:claimbus:{self.environment}:{system}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then the environment, then the file."""
+        del dotenv_settings, file_secret_settings
+        file = TomlConfigSettingsSource(settings_cls, _file())
+        return init_settings, env_settings, file
+
+
+class Line(NamedTuple):
+    """One setting as ``claimbus settings`` shows it."""
+
+    variable: str
+    value: str
+    default: str
+    meaning: str
+
+
+def load(**overrides: object) -> Settings:
+    """Read the settings. Raises ConfigurationError naming the first wrong one."""
+    _refuse_unknown_variables()
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as wrong:
+        first = wrong.errors()[0]
+        name = "CLAIMBUS_" + "_".join(str(part) for part in first["loc"]).upper()
+        if not first["loc"]:
+            name = "CLAIMBUS_CLAIM_LIFE"
+        raise ConfigurationError(name, first["msg"].removeprefix("Value error, ")) from wrong
+    except ValueError as unreadable:
+        raise ConfigurationError("CLAIMBUS_CONFIG", str(unreadable)) from unreadable
+
+
+def lines(settings: Settings) -> Iterator[Line]:
+    """List every setting with its value, default and meaning; passwords are masked."""
+    for name, field in Settings.model_fields.items():
+        yield Line(
+            variable=f"CLAIMBUS_{name.upper()}",
+            value=_shown(getattr(settings, name)),
+            default=_shown(field.default),
+            meaning=field.description or "",
+        )
+
+
+def without_password(url: str) -> str:
+    """Return the URL with its password masked."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():g}s"
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value)
+    return "" if value is None else without_password(str(value))
+
+
+_ALSO = frozenset({"CLAIMBUS_CONFIG", "CLAIMBUS_MANAGEMENT_URL", "CLAIMBUS_TEST_POSTGRESQL_URL"})
+
+
+def _refuse_unknown_variables() -> None:
+    known = {f"CLAIMBUS_{name.upper()}" for name in Settings.model_fields} | _ALSO
+    for variable in sorted(os.environ):
+        if variable.startswith("CLAIMBUS_") and variable not in known:
+            raise ConfigurationError(variable, "is no setting; 'claimbus settings' lists them all")
+
+
+def _file() -> Path | None:
+    named = os.environ.get("CLAIMBUS_CONFIG")
+    if named is not None:
+        path = Path(named)
+        if not path.is_file():
+            raise ConfigurationError("CLAIMBUS_CONFIG", f"{named} is no file")
+        return path
+    path = Path("claimbus.toml")
+    return path if path.is_file() else None

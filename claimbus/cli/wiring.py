@@ -1,0 +1,221 @@
+"""The composition root: from settings to open connections and what runs on them. Nothing else wires."""
+
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from claimbus.broker.connection import Connection
+from claimbus.broker.publisher import Publisher
+from claimbus.broker.topology import Topology, parse_ladder
+from claimbus.cli.settings import Settings
+from claimbus.database import participants
+from claimbus.database.endpoint import Endpoint
+from claimbus.database.engine import Database
+from claimbus.events.errors import ConfigurationError
+from claimbus.events.event import audience_of
+from claimbus.events.tls import client_context
+from claimstore.holds import Holds
+from claimstore.identities import Identities
+from claimstore.latest import Latest
+from claimstore.leases import Leases
+from claimstore.progress import Progress
+from claimstore.quarantined import Quarantined
+from claimstore.store import ClaimStore
+from consumers.addresses import AddressGuard
+from consumers.metrics import Metrics
+from consumers.webhook import Webhook
+from consumers.worker import Services, Worker
+from producers.producer import Producer
+
+
+PARTICIPANTS_KNOWN_FOR: Final = 5.0
+"""Seconds."""
+
+
+class Wiring:
+    """Opens what a command needs, each thing once, and closes it all at the end.
+
+    An asynchronous context manager. What is opened raises ConfigurationError naming the setting at fault, or
+    UnavailableError.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> "Wiring":
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._open.aclose()
+
+    def database(self) -> Database:
+        """Open the database, its schema brought up to date."""
+        return self._open.enter_context(Database.open(self.settings.database_url))
+
+    async def store(self) -> ClaimStore:
+        """Open the claim store; refuses a Redis that would lose claims."""
+        settings = self.settings
+        return await self._open.enter_async_context(
+            await ClaimStore.open(
+                settings.redis_url,
+                prefix=settings.key_prefix,
+                life=settings.claim_life,
+                max_body=settings.max_body,
+                cache=settings.redeem_cache,
+                tls=self._tls("rediss", settings.redis_url),
+            )
+        )
+
+    async def publisher(self, name: str) -> Publisher:
+        """Open a publisher, with the topology declared."""
+        settings = self.settings
+        publisher = await Publisher.open(
+            settings.amqp_url,
+            name=name,
+            tls=self._tls("amqps", settings.amqp_url),
+            topology=self.topology,
+            window=settings.publish_window,
+            confirm_timeout=settings.confirm_timeout.total_seconds(),
+        )
+        self._open.push_async_callback(publisher.aclose)
+        return publisher
+
+    async def connection(self, name: str) -> Connection:
+        """Open a connection for anything but publishing."""
+        url = self.settings.amqp_url
+        connection = await Connection.open(url, name=name, tls=self._tls("amqps", url))
+        self._open.push_async_callback(connection.aclose)
+        return connection
+
+    @property
+    def topology(self) -> Topology:
+        """What RabbitMQ is to have, but for endpoints."""
+        return Topology(ladder=parse_ladder(self.settings.retry_ladder), claim_life=self.settings.claim_life)
+
+    def producer(
+        self,
+        store: ClaimStore,
+        publisher: Publisher,
+        system: str,
+        *,
+        database: Database | None = None,
+        published: Callable[[str], None] | None = None,
+    ) -> Producer:
+        """Return the producer of an ISO system; with ``database``, audiences are checked against it."""
+        return Producer(
+            store,
+            Identities(store.connection, life=self.settings.claim_life),
+            publisher,
+            source=self.settings.source(system),
+            participants=None if database is None else _known_participants(database),
+            published=published,
+        )
+
+    async def worker(self, metrics: Metrics) -> Worker:
+        """Return a worker, wired."""
+        settings, life = self.settings, self.settings.claim_life
+        database, store = self.database(), await self.store()
+        publisher = await self.publisher("worker: publishes")
+        producer = self.producer(
+            store, publisher, "bus", published=lambda type_: metrics.published.labels(type_).inc()
+        )
+
+        async def emit(type_: str, body: bytes, participant: str) -> None:
+            await producer.publish(
+                producer.event(type_, body, audience=audience_of([participant])), fresh=True
+            )
+
+        services = Services(
+            database=database,
+            store=store,
+            consuming=await self.connection("worker: consumes"),
+            publisher=publisher,
+            holds=Holds(
+                store.connection,
+                threshold=settings.hold_after,
+                shortest=settings.hold_pause,
+                longest=settings.hold_pause_longest,
+                life=life,
+            ),
+            latest=Latest(store.connection, life=life),
+            progress=Progress(store.connection, life=life),
+            leases=Leases(store.connection),
+            quarantined=Quarantined(store.connection),
+            webhook=webhooks(settings),
+            emit=emit,
+        )
+        return Worker(
+            services,
+            ladder=self.topology.ladder,
+            metrics=metrics,
+            reconcile_every=settings.reconcile_every,
+            grace=settings.grace,
+        )
+
+    def _tls(self, scheme: str, url: str) -> ssl.SSLContext | None:
+        if not url.startswith(f"{scheme}://"):
+            return None
+        settings = self.settings
+        return client_context(
+            ca_file=settings.tls_ca_file,
+            certificate_file=settings.tls_certificate_file,
+            key_file=settings.tls_key_file,
+        )
+
+
+def webhooks(settings: Settings) -> Callable[[Endpoint], Webhook]:
+    """Return what makes an endpoint's webhook."""
+    guard = AddressGuard(allow=settings.webhook_networks)
+    identity = _identity(settings.webhook_certificate_file, settings.webhook_key_file)
+    authorities = _read(settings.webhook_ca_file, "CLAIMBUS_WEBHOOK_CA_FILE")
+
+    def webhook(endpoint: Endpoint) -> Webhook:
+        own = endpoint.ca_pem.encode() if endpoint.ca_pem else None
+        return Webhook(
+            endpoint.url or "",
+            secrets=endpoint.signing_secrets(datetime.now(UTC)),
+            guard=guard,
+            timeout=endpoint.timeout_s,
+            connect_timeout=settings.webhook_connect_timeout.total_seconds(),
+            concurrency=1 if endpoint.ordered else endpoint.concurrency,
+            ca_pem=own or authorities,
+            identity_pem=identity,
+            allow_http=settings.webhook_allow_http,
+        )
+
+    return webhook
+
+
+def _known_participants(database: Database) -> Callable[[], frozenset[str]]:
+    """Return what gives the participants' IDs, looked up every few seconds at most."""
+    known: frozenset[str] = frozenset()
+    until = 0.0
+
+    def participant_ids() -> frozenset[str]:
+        nonlocal known, until
+        if time.monotonic() >= until:
+            with database.snapshot() as sql:
+                known = frozenset(one.id for one in participants.find(sql))
+            until = time.monotonic() + PARTICIPANTS_KNOWN_FOR
+        return known
+
+    return participant_ids
+
+
+def _identity(certificate: Path | None, key: Path | None) -> bytes | None:
+    if certificate is None:
+        return None
+    found = _read(certificate, "CLAIMBUS_WEBHOOK_CERTIFICATE_FILE") or b""
+    return found + (_read(key, "CLAIMBUS_WEBHOOK_KEY_FILE") or b"")
+
+
+def _read(file: Path | None, setting: str) -> bytes | None:
+    try:
+        return None if file is None else file.read_bytes()
+    except OSError as unreadable:
+        raise ConfigurationError(setting, f"{file}: {unreadable.strerror}") from unreadable

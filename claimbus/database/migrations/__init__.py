@@ -1,0 +1,1 @@
+"""Alembic's folder: how a database comes to the schema of `claimbus.database.schema`, step by step."""

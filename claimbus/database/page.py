@@ -1,0 +1,31 @@
+"""A page of a long list, and the cursor that leads to the next one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from claimbus.events.errors import InvalidInputError
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """Some rows; ``cursor`` is handed back for those that follow, and None when there are none."""
+
+    rows: tuple[Row, ...]
+    cursor: str | None
+
+    @classmethod
+    def cut(cls, found: Sequence[Row], limit: int, cursor_of: Callable[[Row], str]) -> "Page[Row]":
+        """Make a page of at most ``limit`` rows from a look that asked for one row more."""
+        rows = tuple(found[:limit])
+        return cls(rows, cursor_of(rows[-1]) if len(found) > limit else None)
+
+
+def whole_numbers(cursor: str, count: int) -> tuple[int, ...]:
+    """Read ``12-34`` as so many numbers. Raises InvalidInputError for what no page gave out."""
+    parts = cursor.split("-")
+    if len(parts) != count or not all(part.isascii() and part.isdigit() and len(part) < 20 for part in parts):
+        raise InvalidInputError("cursor", f"{cursor!r:.80} did not come from an earlier page")
+    return tuple(map(int, parts))

@@ -1,0 +1,85 @@
+"""Events on resources that nobody owns: they wait here for an operator, body and all; never broadcast."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, literal, select, tuple_, update
+
+from claimbus.database import audit
+from claimbus.database.audit import Act, Subject
+from claimbus.database.errors import NotFoundError
+from claimbus.database.page import Page, whole_numbers
+from claimbus.database.schema import milliseconds, moment_of, parked_events
+from claimbus.database.statements import insert_new
+from claimbus.events.event import Audience, Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """A parked event without its body, whose length is ``size``. ``message_id`` is the event's identity."""
+
+    message_id: str
+    resource_id: str
+    attributes: dict[str, str]
+    size: int
+    parked_at: datetime
+    released_at: datetime | None
+    released_by: str | None
+
+
+def park(connection: Connection, events: Iterable[tuple[str, Event]], at: datetime) -> int:
+    """Park events, each with its resource's ID; return how many are new. One that is parked stays as it is.
+
+    The audience that an event claims to have is not kept: nobody is known to be entitled to it.
+    """
+    added = 0
+    for resource_id, event in events:
+        row = {
+            "message_id": event.identity,
+            "resource_id": resource_id,
+            "attributes": event.attributes(),
+            "size": len(event.body),
+            "parked_at": at,
+            "body": event.body,
+        }
+        added += insert_new(connection, parked_events, row)
+    return added
+
+
+def find(
+    connection: Connection, *, released: bool | None = False, cursor: str | None = None, limit: int = 100
+) -> Page[Parked]:
+    """Return parked events, newest first: those that wait, those released, or (None) both."""
+    column = parked_events.c
+    query = select(*(one for one in column if one is not column.body))
+    if released is not None:
+        query = query.where(column.released_at.is_not(None) if released else column.released_at.is_(None))
+    if cursor is not None:
+        before, _, last_id = cursor.partition("-")
+        moment = moment_of(*whole_numbers(before, 1))
+        query = query.where(tuple_(column.parked_at, column.message_id) < tuple_(literal(moment), last_id))
+    newest = query.order_by(column.parked_at.desc(), column.message_id.desc()).limit(limit + 1)
+    found = [Parked(**row) for row in connection.execute(newest).mappings()]
+    return Page.cut(found, limit, lambda last: f"{milliseconds(last.parked_at)}-{last.message_id}")
+
+
+def event(connection: Connection, message_id: str, audience: Audience) -> Event:
+    """Return a parked event whole, for the audience that an operator gives it. Raises NotFoundError."""
+    query = select(parked_events.c.attributes, parked_events.c.body).filter_by(message_id=message_id)
+    row = connection.execute(query).first()
+    if row is None:
+        raise NotFoundError("event", f"no event {message_id!r:.80} is parked")
+    return Event.from_attributes(row.attributes, row.body, audience)
+
+
+def mark_released(connection: Connection, message_ids: Collection[str], act: Act) -> int:
+    """Note who let these events go out, and when; return how many were still waiting."""
+    column = parked_events.c
+    released = 0
+    for message_id in message_ids:
+        waiting = update(parked_events).where(column.message_id == message_id, column.released_at.is_(None))
+        if connection.execute(waiting.values(released_at=act.at, released_by=act.actor)).rowcount:
+            audit.append(connection, act, "released", Subject("parked event", message_id))
+            released += 1
+    return released

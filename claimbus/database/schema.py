@@ -1,0 +1,259 @@
+"""The tables, as the code sees them; ``migrations`` brings a database there.
+
+Every moment is kept as milliseconds since the epoch, UTC, in a BIGINT: the same on both databases, compact,
+and free of time zone settings. In Python it is an aware ``datetime`` (columns ``…_at``, ``valid_…``,
+``bound_…``), except in the attempts, written thousands a second: there it stays a number (``…_ms``).
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+)
+
+from claimbus.events.errors import InvalidInputError
+
+REVISION: Final = "0001"
+"""The newest migration, so that a start need not load Alembic to see that there is nothing to do."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return whole milliseconds since the epoch, rounded down. Raises InvalidInputError for a naive time."""
+    if moment.tzinfo is None:
+        raise InvalidInputError("time", f"{moment.isoformat()} is naive; give it a time zone")
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def moment_of(number: int) -> datetime:
+    """Return the aware moment, in UTC, of these milliseconds since the epoch."""
+    return _EPOCH + number * _MILLISECOND
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime in Python, milliseconds since the epoch in the database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: D102
+        return None if value is None else milliseconds(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: D102
+        return None if value is None else moment_of(value)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only where the type is spelled INTEGER.
+_Number = BigInteger().with_variant(Integer(), "sqlite")
+
+organisations = Table(
+    "organisations",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("created_at", Moment, nullable=False),
+)
+
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("organisation_id", ForeignKey("organisations.id"), primary_key=True),
+    Column("email", String, primary_key=True),
+    Column("created_at", Moment, nullable=False),
+)
+
+participants = Table(
+    "participants",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("organisation_id", ForeignKey("organisations.id"), nullable=False, index=True),
+    Column("event_types", JSON, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+# Half-open: valid from valid_from on, and no longer at valid_to.
+entitlements = Table(
+    "entitlements",
+    metadata,
+    Column("resource_id", String, primary_key=True),
+    Column("participant_id", ForeignKey("participants.id"), primary_key=True, index=True),
+    Column("valid_from", Moment, primary_key=True),
+    Column("valid_to", Moment),
+    CheckConstraint("valid_to >= valid_from", "valid_to"),
+)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("participant_id", ForeignKey("participants.id"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("url", String),
+    Column("mode", String, nullable=False),
+    Column("ordered", Boolean, nullable=False),
+    Column("latest_only", Boolean, nullable=False),
+    Column("concurrency", Integer, nullable=False),
+    Column("rate_limit", Float),
+    Column("timeout_s", Float, nullable=False),
+    Column("age_limit_s", Integer, nullable=False),
+    Column("schema_version", Integer),
+    Column("ca_pem", String),
+    Column("state", String, nullable=False),
+    Column("state_reason", String, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("verified_at", Moment),
+    Column("removed_at", Moment),
+    CheckConstraint("kind IN ('webhook', 'stream')", "kind"),
+    CheckConstraint("mode IN ('body', 'claim')", "mode"),
+    CheckConstraint("state IN ('active', 'paused', 'disabled')", "state"),
+)
+_kept = endpoints.c.removed_at.is_(None)
+Index(
+    "uq_endpoints_participant_id_name",
+    endpoints.c.participant_id,
+    endpoints.c.name,
+    unique=True,
+    sqlite_where=_kept,
+    postgresql_where=_kept,
+)
+
+endpoint_secrets = Table(
+    "endpoint_secrets",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("endpoint_id", ForeignKey("endpoints.id"), nullable=False, index=True),
+    Column("value", String, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("endpoint_id", ForeignKey("endpoints.id"), primary_key=True),
+    Column("pattern", String, primary_key=True),
+)
+
+bindings = Table(
+    "bindings",
+    metadata,
+    Column("endpoint_id", ForeignKey("endpoints.id"), primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("exchange", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("bound_from", Moment, primary_key=True),
+    Column("bound_to", Moment),
+)
+_bound = bindings.c.bound_to.is_(None)
+Index(
+    "uq_bindings_endpoint_id_generation_exchange_key",
+    bindings.c.endpoint_id,
+    bindings.c.generation,
+    bindings.c.exchange,
+    bindings.c.key,
+    unique=True,
+    sqlite_where=_bound,
+    postgresql_where=_bound,
+)
+
+# The hot path. The worker makes the key, so a batch can be written again; it begins with the time, so rows
+# are appended, in SQLite to the primary key's own tree (WITHOUT ROWID: 12 µs a row against 18). The indexes
+# hold all that lists by endpoint, counts, and looks for what was delivered need. No foreign keys.
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("started_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("endpoint_id", String, nullable=False),
+    Column("message_id", String, nullable=False),
+    Column("verdict", String, nullable=False),
+    Column("participant_id", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("claim_id", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("status", Integer),
+    Column("duration_ms", Integer, nullable=False),
+    Column("next", String, nullable=False),
+    Column("detail", String),
+    Column("answer_head", LargeBinary),
+    Column("replay", String),
+    Column("source", String, nullable=False),
+    Column("event_id", String, nullable=False),
+    Column("partitionkey", String),
+    Column("sequence", BigInteger),
+    Index("ix_attempts_by_endpoint", "endpoint_id", "started_ms", "id", "verdict"),
+    Index("ix_attempts_by_message", "message_id", "endpoint_id"),
+    sqlite_with_rowid=False,
+)
+
+hold_events = Table(
+    "hold_events",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("endpoint_id", String, nullable=False),
+    Column("what", String, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("reason", String, nullable=False),
+    Index("ix_hold_events_endpoint_id_at", "endpoint_id", "at"),
+)
+
+parked_events = Table(
+    "parked_events",
+    metadata,
+    Column("message_id", String, primary_key=True),
+    Column("resource_id", String, nullable=False),
+    Column("attributes", JSON, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("parked_at", Moment, nullable=False),
+    Column("released_at", Moment),
+    Column("released_by", String),
+    Column("body", LargeBinary, nullable=False),
+    Index("ix_parked_events_parked_at", "parked_at"),
+)
+
+# Append-only: triggers, made by the migration, refuse UPDATE, DELETE and replacing.
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("object_id", String, nullable=False),
+    Column("organisation_id", String),
+    Column("before", JSON(none_as_null=True)),
+    Column("after", JSON(none_as_null=True)),
+    Column("reason", String, nullable=False),
+    Index("ix_audit_entries_kind_object_id", "kind", "object_id"),
+    Index("ix_audit_entries_organisation_id", "organisation_id"),
+)

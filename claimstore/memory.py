@@ -1,0 +1,168 @@
+"""What the outage watcher remembers (rule 3): the last record of each outage, and changes not yet published.
+
+Three keys a feed under one hash tag: the outages (by MRID: presence, sequence, record), what is pending (by
+sequence and MRID: since when, event), and the newest snapshot taken in. They do not expire: sequences only
+grow.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+from claimstore.connection import Connection
+from claimstore.errors import StaleSnapshotError
+from claimstore.script import Script
+
+BATCH: Final = 200
+"""Decisions in a call. Redis does nothing else meanwhile."""
+
+_PAGE: Final = 500
+
+_COMMIT: Final = Script("""
+local newest = tonumber(redis.call('GET', KEYS[3]) or 0)
+if tonumber(ARGV[1]) < newest then return newest end
+redis.call('SET', KEYS[3], ARGV[1])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local won = {}
+for i = 2, #ARGV, 5 do
+  local mrid, expected, present, record, event = unpack(ARGV, i, i + 4)
+  local known = redis.call('HGET', KEYS[1], mrid)
+  local sequence = known and string.match(known, '^.(%d+):') or '0'
+  if sequence == expected then
+    sequence = string.format('%d', expected + 1)
+    redis.call('HSET', KEYS[1], mrid, present .. sequence .. ':' .. record)
+    redis.call('HSET', KEYS[2], sequence .. ':' .. mrid, now .. ':' .. event)
+    won[#won + 1] = 1
+  else
+    won[#won + 1] = 0
+  end
+end
+return won
+""")
+
+_TAKE_PENDING: Final = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local pending = redis.call('HGETALL', KEYS[1])
+local taken = {}
+for i = 1, #pending, 2 do
+  local since, event = string.match(pending[i + 1], '^(%d+):(.*)$')
+  if now - since >= tonumber(ARGV[1]) then
+    redis.call('HSET', KEYS[1], pending[i], now .. ':' .. event)
+    taken[#taken + 1] = pending[i]
+    taken[#taken + 1] = event
+  end
+end
+return taken
+""")
+
+
+class Remembered(NamedTuple):
+    """What is known of an outage. ``present`` is False once it left the feed; its sequence stays."""
+
+    sequence: int
+    present: bool
+    record: bytes
+
+
+class Pending(NamedTuple):
+    """A change that was decided and perhaps not published. ``sequence`` is the outage's since that change."""
+
+    mrid: str
+    sequence: int
+    event: bytes
+
+
+class Decision(NamedTuple):
+    """A change of an outage: what to remember of it, and the event to publish.
+
+    ``expected_sequence`` is the one that the decision was based on, 0 for an outage not known before.
+    """
+
+    mrid: str
+    expected_sequence: int
+    record: bytes
+    present: bool
+    event: bytes
+
+    @property
+    def change(self) -> Pending:
+        """The pending change that this becomes when it is won."""
+        return Pending(self.mrid, self.expected_sequence + 1, self.event)
+
+
+class OutageMemory:
+    """The memory of one feed, shared by all watchers of it."""
+
+    def __init__(self, connection: Connection, feed: str) -> None:
+        self._connection = connection
+        key = f"{connection.prefix}outages:{{{feed}}}"
+        self._outages, self._pending, self._snapshot = key, f"{key}:pending", f"{key}:snapshot"
+
+    async def recall(self) -> dict[str, Remembered]:
+        """Return all outages ever seen, by MRID. Raises StoreUnavailableError.
+
+        It is read in pages, between which another watcher may commit: `commit` tells by the sequence.
+        """
+        found: dict[str, Remembered] = {}
+        cursor = b"0"
+        while True:
+            cursor, page = await self._connection.ask("HSCAN", self._outages, cursor, "COUNT", _PAGE)
+            for mrid, value in zip(page[::2], page[1::2], strict=True):
+                found[mrid.decode()] = _remembered(value)
+            if cursor == b"0":
+                return found
+
+    async def commit(self, snapshot: int, decisions: Sequence[Decision]) -> list[bool]:
+        """Take in the changes that a snapshot brought; tell for each whether this call won it.
+
+        A change is lost to another watcher when the outage's sequence is no longer the expected one. One that
+        is won is remembered, with the next sequence, and pending, in one step. ``snapshot`` grows from one
+        snapshot to the next (say, its second since the epoch); call this also when nothing changed, so that
+        an older one is recognised. Raises StaleSnapshotError for that, and StoreUnavailableError; after
+        either, changes that were won before are pending.
+        """
+        won: list[bool] = []
+        for start in range(0, max(len(decisions), 1), BATCH):
+            reply = await _COMMIT.run(
+                self._connection,
+                [self._outages, self._pending, self._snapshot],
+                snapshot,
+                *_flat(decisions[start : start + BATCH]),
+            )
+            if isinstance(reply, int):
+                raise StaleSnapshotError(snapshot, newest=reply)
+            won += map(bool, reply)
+        return won
+
+    async def pending(self, *, older_than: timedelta = timedelta(0)) -> list[Pending]:
+        """Take the changes that nobody has reported done, each outage's in the order of their sequences.
+
+        Taking one counts its age from now: as long as every watcher leaves the others ``older_than`` to
+        publish, each change is published once. Raises StoreUnavailableError.
+        """
+        milliseconds = int(older_than.total_seconds() * 1000)
+        taken = await _TAKE_PENDING.run(self._connection, [self._pending], milliseconds)
+        found = []
+        for field, event in zip(taken[::2], taken[1::2], strict=True):
+            sequence, _, mrid = field.decode().partition(":")
+            found.append(Pending(mrid, int(sequence), event))
+        return sorted(found)
+
+    async def done(self, changes: Iterable[Pending]) -> None:
+        """Forget pending changes: they were published and confirmed. Raises StoreUnavailableError."""
+        fields = [f"{change.sequence}:{change.mrid}" for change in changes]
+        await self._connection.ask_many(
+            ("HDEL", self._pending, *fields[start : start + BATCH]) for start in range(0, len(fields), BATCH)
+        )
+
+
+def _remembered(value: bytes) -> Remembered:
+    sequence, _, record = value[1:].partition(b":")
+    return Remembered(int(sequence), value.startswith(b"+"), record)
+
+
+def _flat(decisions: Iterable[Decision]) -> Iterator[str | bytes]:
+    for mrid, expected, record, present, event in decisions:
+        yield from (mrid, str(expected), "+" if present else "-", record, event)

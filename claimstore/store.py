@@ -1,0 +1,246 @@
+"""The claim store: bodies are checked in, redeemed by claim ID, and expire by themselves."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import timedelta
+from types import TracebackType
+from typing import Final, Self
+
+from claimbus.events.event import Event
+from claimstore.cache import Cache
+from claimstore.checks import Finding, examine, insist
+from claimstore.chunks import CHUNK, cut, put_back_chunks, read_chunks, stored_chunks, write_chunks
+from claimstore.claim import CheckedIn, Claim, ClaimStat, new_claim_id
+from claimstore.connection import Connection
+from claimstore.errors import BodyTooLargeError, ClaimExpiredError, ClaimMissingError
+from claimstore.record import HEAD_LIMIT, chunked_record, inline_record, read_head, read_record
+
+INLINE: Final = 1 << 20
+"""Bytes; a longer body lies in chunks. One that is streamed does so from one whole chunk on."""
+
+LIFE: Final = timedelta(days=7)
+MAX_BODY: Final = 64 << 20
+CACHE: Final = 64 << 20
+
+
+class ClaimStore:
+    """Events with their bodies in Redis, under random IDs, for as long as a claim lives."""
+
+    def __init__(
+        self, connection: Connection, *, life: timedelta = LIFE, max_body: int = MAX_BODY, cache: int = CACHE
+    ) -> None:
+        self.connection = connection
+        self.findings: Sequence[Finding] = ()
+        self._life = int(life.total_seconds())
+        self._max_body = max_body
+        self._cache = Cache(cache)
+        self._reading: dict[str, asyncio.Task[Claim]] = {}
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        prefix: str = "",
+        life: timedelta = LIFE,
+        max_body: int = MAX_BODY,
+        cache: int = CACHE,
+        tls: ssl.SSLContext | None = None,
+        connections: int = 4,
+        answer_within: float = 5.0,
+        connect_within: float = 15.0,
+        strict: bool = True,
+    ) -> Self:
+        """Connect as `Connection.open` does, and check that Redis keeps what it is given.
+
+        A claim lives for ``life``; a body has ``max_body`` bytes at most; ``cache`` bytes of redeemed claims
+        stay in memory. ``findings`` tells what the checks found; if ``strict``, one by which claims would be
+        lost raises ConfigurationError with the name of Redis's setting.
+        """
+        connection = await Connection.open(
+            url,
+            prefix=prefix,
+            tls=tls,
+            connections=connections,
+            answer_within=answer_within,
+            connect_within=connect_within,
+        )
+        store = cls(connection, life=life, max_body=max_body, cache=cache)
+        try:
+            store.findings = await examine(connection)
+            if strict:
+                insist(store.findings)
+        except BaseException:
+            await store.aclose()
+            raise
+        return store
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection, which others may have shared."""
+        await self.connection.aclose()
+
+    async def ping(self) -> None:
+        """Return when Redis answers. Raises StoreUnavailableError."""
+        await self.connection.ask("PING")
+
+    async def check_in(self, event: Event, *, claim_id: str | None = None) -> CheckedIn:
+        """Put an event in; when this returns, Redis has it. Calls made at the same time share a round trip.
+
+        The claim ID is random unless given. Raises BodyTooLargeError, InvalidEventError and
+        StoreUnavailableError; after the last the claim may be there, until it expires.
+        """
+        place = self._place(event, claim_id)
+        await self._put(event, place)
+        return place
+
+    async def check_in_many(self, events: Iterable[Event]) -> list[CheckedIn]:
+        """Put events in, as `check_in` does. One body that is too large refuses them all."""
+        found = list(events)
+        places = [self._place(event) for event in found]
+        await asyncio.gather(*map(self._put, found, places))
+        return places
+
+    async def check_in_stream(
+        self, event: Event, body: AsyncIterable[bytes], *, claim_id: str | None = None
+    ) -> CheckedIn:
+        """Put an event in whose body comes in pieces instead of in ``event.body``. Memory stays flat.
+
+        Raises what `check_in` raises, and what ``body`` raises; then there is no claim.
+        """
+        place = self._place(event, claim_id)
+        async with aclosing(cut(body, limit=self._max_body)) as pieces:
+            first = await anext(pieces, b"")
+            if len(first) < CHUNK:
+                await self._put(replace(event, body=first), place)
+            else:
+                await self._put_chunks(event, place, _chain(first, pieces))
+        return place
+
+    async def check_in_record(
+        self, claim_id: str, record: bytes, expires: int, *, chunks: AsyncIterable[bytes] | None = None
+    ) -> CheckedIn:
+        """Put back what `stored` gave, the record and the chunks that follow it, until ``expires``.
+
+        Raises ClaimCorruptError unless it is this claim's record, intact, with all its chunks.
+        """
+        place = CheckedIn(claim_id, expires)
+        claim = read_record(claim_id, record, expires=expires)
+        if claim.chunks:
+            await put_back_chunks(self.connection, self._key(claim_id), claim, chunks or _none())
+        await self._set(place, record)
+        return place
+
+    async def redeem(self, claim_id: str, *, expires: int) -> Claim:
+        """Read a claim, once for all who ask at the same time or soon after; ``expires`` is the ticket's.
+
+        Reading consumes nothing. Raises ClaimExpiredError, ClaimMissingError, ClaimCorruptError and
+        StoreUnavailableError.
+        """
+        claim = self._cache.get(claim_id)
+        if claim is None:
+            reading = self._reading.get(claim_id)
+            if reading is None:
+                reading = asyncio.create_task(self._read(claim_id, expires))
+                self._reading[claim_id] = reading
+            claim = await asyncio.shield(reading)
+        return claim if claim.expires == expires else replace(claim, expires=expires)
+
+    async def body(self, claim: Claim) -> AsyncIterator[bytes]:
+        """Yield the claim's body; one that lies in chunks is read as it goes, with flat memory.
+
+        The last piece comes only once the SHA-256 of the whole fits; so who got it, got what was published.
+        Raises ClaimCorruptError before it otherwise, and ClaimExpiredError and StoreUnavailableError.
+        """
+        if not claim.chunks:
+            yield claim.event.body
+            return
+        async for piece in read_chunks(self.connection, self._key(claim.id), claim):
+            yield piece
+
+    async def stored(self, claim_id: str, *, expires: int) -> AsyncIterator[bytes]:
+        """Yield the claim as it lies in Redis: its record, then its chunks. Raises what `redeem` raises."""
+        record = await self._record(claim_id, expires)
+        yield record
+        head = read_head(claim_id, record)
+        async for chunk in stored_chunks(
+            self.connection, self._key(claim_id), claim_id, head.chunks, expires=expires
+        ):
+            yield chunk
+
+    async def stat(self, claim_id: str) -> ClaimStat | None:
+        """Tell what a claim is, from the first 64 KiB of its record; None when there is none.
+
+        Raises ClaimCorruptError and StoreUnavailableError.
+        """
+        key = self._key(claim_id)
+        start, stored, expires = await self.connection.ask_many(
+            [("GETRANGE", key, 0, HEAD_LIMIT - 1), ("STRLEN", key), ("EXPIRETIME", key)]
+        )
+        if not start:
+            return None
+        head = read_head(claim_id, start)
+        return ClaimStat(head.size, stored, head.encoding, head.chunks, expires)
+
+    def _key(self, claim_id: str) -> str:
+        return f"{self.connection.prefix}claim:{{{claim_id}}}"
+
+    def _place(self, event: Event, claim_id: str | None = None) -> CheckedIn:
+        if len(event.body) > self._max_body:
+            raise BodyTooLargeError(len(event.body), self._max_body)
+        return CheckedIn(claim_id or new_claim_id(), int(time.time()) + self._life)
+
+    def _put(self, event: Event, place: CheckedIn) -> Awaitable[object]:
+        if len(event.body) > INLINE:
+            return self._put_chunks(event, place, cut(_once(event.body), limit=self._max_body))
+        return self._set(place, inline_record(place.claim_id, event))
+
+    async def _put_chunks(self, event: Event, place: CheckedIn, pieces: AsyncIterable[bytes]) -> None:
+        key = self._key(place.claim_id)
+        written = await write_chunks(self.connection, key, pieces, expires=place.expires)
+        await self._set(place, chunked_record(place.claim_id, event, **written._asdict()))
+
+    def _set(self, place: CheckedIn, record: bytes) -> Awaitable[object]:
+        return self.connection.ask("SET", self._key(place.claim_id), record, "EXAT", place.expires)
+
+    async def _read(self, claim_id: str, expires: int) -> Claim:
+        try:
+            claim = read_record(claim_id, await self._record(claim_id, expires), expires=expires)
+        finally:
+            del self._reading[claim_id]
+        self._cache.put(claim)
+        return claim
+
+    async def _record(self, claim_id: str, expires: int) -> bytes:
+        record: bytes | None = await self.connection.ask("GET", self._key(claim_id))
+        if record is None:
+            if await self.connection.now() >= expires:
+                raise ClaimExpiredError(claim_id, "has expired")
+            raise ClaimMissingError(claim_id, "is gone before its time; was it evicted or deleted?")
+        return record
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+async def _chain(first: bytes, rest: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
+async def _none() -> AsyncIterator[bytes]:
+    return
+    yield

@@ -1,0 +1,1 @@
+"""The way to the participants: redeem, deliver, judge; then ack, retry, hold or dead-letter."""

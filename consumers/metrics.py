@@ -1,0 +1,55 @@
+"""What a worker counts, for Prometheus."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from consumers.retry import Ack, DeadLetter, Disable, Keep, Retry, Step
+from consumers.verdict import Verdict
+
+_STEPS: Final[dict[type[Step], str]] = {
+    Ack: "ack",
+    Retry: "retry",
+    Keep: "keep",
+    DeadLetter: "dead letter",
+    Disable: "disable",
+}
+
+_LATENCY: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
+
+
+class Metrics:
+    """The worker's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        attempts = self._counter("attempts", "Attempts by verdict", "verdict")
+        self._attempts = {verdict: attempts.labels(verdict.value) for verdict in Verdict}
+        steps = self._counter("steps", "What was done after an attempt", "step")
+        self._steps = {step: steps.labels(name) for step, name in _STEPS.items()}
+        self._latency = Histogram(
+            "claimbus_delivery_seconds",
+            "From the event's time to its delivery",
+            buckets=_LATENCY,
+            registry=self.registry,
+        )
+        self.published = self._counter("published", "Events published", "type")
+        self.held = self._gauge("held_endpoints", "Endpoints that are held")
+        self.lanes = self._gauge("lanes", "Endpoint queues that this worker consumes")
+        self.unsettled = self._gauge("unsettled_deliveries", "Deliveries in this worker's hands")
+        self.depth = self._gauge("queue_depth", "Tickets ready in an endpoint's queue", "endpoint")
+        self.quarantined = self._gauge("quarantined_endpoints", "Endpoints whose queue does not answer")
+        self.redeems = self._gauge("redeems", "Claims redeemed since the start", "from")
+
+    def attempted(self, verdict: Verdict, step: Step, latency: float | None) -> None:
+        """Count an attempt; ``latency`` in seconds, when it was delivered."""
+        self._attempts[verdict].inc()
+        self._steps[type(step)].inc()
+        if latency is not None:
+            self._latency.observe(latency)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"claimbus_{name}", meaning, labels, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(f"claimbus_{name}", meaning, labels, registry=self.registry)

@@ -1,0 +1,82 @@
+"""Record, then ack: attempts go to the database in batches, off the event loop."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from claimbus.database import attempts
+from claimbus.database.attempts import Attempt
+from claimbus.database.engine import Database
+from claimbus.events.errors import UnavailableError
+
+MAX_BATCH: Final = 1000
+GATHERING: Final = 0.02
+"""Seconds in which a batch gathers: an ack waits so long, and for one commit."""
+
+_log = structlog.get_logger("claimbus.consumers.recorder")
+
+
+class Recorder:
+    """Writes attempts and tells each one's owner once it is in the database.
+
+    When a write fails, `ready` stops whoever is about to make an attempt, and the same batch is written again
+    until it succeeds; writing a row twice leaves one.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._rows: deque[tuple[Attempt, Callable[[], None]]] = deque()
+        self._arrived = asyncio.Event()
+        self._available = asyncio.Event()
+        self._available.set()
+        self._closing = False
+
+    @property
+    def available(self) -> bool:
+        """Tell whether the last write succeeded."""
+        return self._available.is_set()
+
+    async def ready(self) -> None:
+        """Wait until the database takes rows."""
+        if not self._available.is_set():
+            await self._available.wait()
+
+    def record(self, attempt: Attempt, recorded: Callable[[], None]) -> None:
+        """Write this attempt soon; ``recorded`` is called in this loop once it is committed."""
+        self._rows.append((attempt, recorded))
+        self._arrived.set()
+
+    def close(self) -> None:
+        """Let `run` end once everything recorded so far is written."""
+        self._closing = True
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Write until closed. A row that is not written when this is cancelled stays unacked."""
+        while not (self._closing and not self._rows):
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._rows:
+                if len(self._rows) < MAX_BATCH and not self._closing:
+                    await asyncio.sleep(GATHERING)
+                batch = [self._rows.popleft() for _ in range(min(len(self._rows), MAX_BATCH))]
+                await self._commit([attempt for attempt, _ in batch])
+                for _, recorded in batch:
+                    recorded()
+
+    async def _commit(self, rows: list[Attempt]) -> None:
+        pause = 0.1
+        while True:
+            try:
+                await self._database.run(lambda connection: attempts.record(connection, rows))
+            except UnavailableError as away:
+                self._available.clear()
+                _log.warning("database away", action="attempts wait", rows=len(rows), error=str(away))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+            else:
+                self._available.set()
+                return

@@ -1,0 +1,166 @@
+"""Which lanes a worker runs: as the database has the endpoints, noticed at once or at the next reconcile."""
+
+import asyncio
+import zlib
+from collections.abc import Coroutine, Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+
+from claimbus.broker.publisher import Publisher
+from claimbus.database import endpoints
+from claimbus.database.endpoint import Endpoint
+from claimbus.database.engine import Database
+from claimbus.events.errors import ClaimbusError
+from claimstore.quarantined import Quarantined
+from consumers.gate import Happening
+from consumers.lane import Lane
+from consumers.provision import Provision
+from consumers.yard import Yard
+
+JOIN_WITHIN: Final = 2.0
+"""Seconds over which workers join the queues of ordered endpoints, in an order of their own for each.
+
+RabbitMQ gives such a queue to whom joins first and never rebalances: of 3 workers the first had all 20.
+"""
+
+AT_ONCE: Final = 16
+"""Endpoints provisioned side by side."""
+
+_log = structlog.get_logger("claimbus.consumers.roster")
+
+Version = tuple[int, tuple[str, ...]]
+"""What a lane depends on: the endpoint's revision, and the secrets that sign at the moment."""
+
+
+class Roster:
+    """Opens, replaces and closes lanes."""
+
+    def __init__(
+        self,
+        database: Database,
+        provision: Provision,
+        publisher: Publisher,
+        quarantined: Quarantined,
+        yard: Yard,
+        *,
+        grace: float,
+    ) -> None:
+        """Start with no lanes. ``grace`` is how long a closing lane has for what is in flight, in seconds."""
+        self._database = database
+        self._provision = provision
+        self._publisher = publisher
+        self._quarantined = quarantined
+        self._yard = yard
+        self._grace = grace
+        self._versions: dict[str, Version] = {}
+        self._lanes: dict[str, list[Lane]] = {}
+        self._endings: set[asyncio.Task[None]] = set()
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The lanes that are open."""
+        return [lane for lanes in self._lanes.values() for lane in lanes]
+
+    async def reconcile(self, *, anew: bool = False) -> None:
+        """Have a lane for each endpoint that is to receive; ``anew`` also makes all bindings once more.
+
+        An endpoint that cannot be given its queue now is tried again the next time. Raises UnavailableError
+        when the database or Redis is away: everything stays as it is.
+        """
+        found = {one.id: one for one in await self._database.read(endpoints.find)}
+        hanging = await self._quarantined.all()
+        for gone in self._versions.keys() - found.keys():
+            await self._forget(gone)
+        now = datetime.now(UTC)
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def attend(endpoint: Endpoint) -> None:
+            version = endpoint.revision, endpoint.signing_secrets(now)
+            if endpoint.id in hanging or self._versions.get(endpoint.id) == version:
+                return
+            async with places:
+                try:
+                    await self._replace(endpoint, anew=anew)
+                except ClaimbusError as failed:
+                    _log.warning("endpoint not provisioned", endpoint=endpoint.id, reason=str(failed))
+                else:
+                    self._versions[endpoint.id] = version
+
+        await asyncio.gather(*map(attend, found.values()))
+        await self._retire_drained()
+
+    def hear(self, endpoint_id: str, what: Happening) -> None:
+        """Let an endpoint's lanes know what another worker announced."""
+        for lane in self._lanes.get(endpoint_id, ()):
+            self._ending(lane.hear(what))
+
+    async def refresh(self) -> None:
+        """Take over the holds as all workers know them, and hand back what has been unacked for long."""
+        states = await self._yard.holds.state(self._lanes)
+        for lane in self.lanes:
+            lane.learn(states[lane.endpoint.id])
+            await lane.hand_back_the_old()
+
+    async def aclose(self) -> None:
+        """Close all lanes: finish what is in flight, hand the rest back."""
+        lanes, self._lanes = self.lanes, {}
+        await asyncio.gather(*(lane.close(grace=self._grace) for lane in lanes))
+        await asyncio.gather(*self._endings, return_exceptions=True)
+
+    async def _replace(self, endpoint: Endpoint, *, anew: bool) -> None:
+        await self._provision.give(endpoint.id, anew=anew)
+        new: list[Lane] = []
+        if endpoint.kind == "webhook" and endpoint.state == "active":
+            older = await self._provision.older_queues(endpoint)
+            new = [Lane(endpoint, generation, self._yard) for generation in (*older, endpoint.generation)]
+            for lane in new:
+                if endpoint.ordered:
+                    self._ending(self._join(lane))
+                else:
+                    await lane.open()
+        self._close(self._lanes.pop(endpoint.id, []))
+        self._lanes[endpoint.id] = new
+
+    async def _join(self, lane: Lane) -> None:
+        place = zlib.crc32(f"{self._yard.worker} {lane.endpoint.id}".encode()) / 2**32
+        await asyncio.sleep(place * JOIN_WITHIN)
+        await lane.open()
+
+    async def _forget(self, endpoint_id: str) -> None:
+        """Stop receiving for an endpoint that was removed; what is left in its queue becomes dead letters."""
+        del self._versions[endpoint_id]
+        closing = self._close(self._lanes.pop(endpoint_id, []))
+        endpoint = await self._database.read(lambda sql: endpoints.get(sql, endpoint_id))
+        await asyncio.gather(*closing, return_exceptions=True)
+        self._ending(self._remove(endpoint, range(1, endpoint.generation + 1)))
+
+    async def _retire_drained(self) -> None:
+        """Delete the queues of earlier generations once nothing is in them."""
+        older = [lane for lane in self.lanes if lane.generation < lane.endpoint.generation]
+        ready = await self._provision.ready_in([lane.queue for lane in older])
+        for lane in older:
+            if not ready.get(lane.queue) and not lane.unsettled:
+                self._lanes[lane.endpoint.id].remove(lane)
+                await asyncio.gather(*self._close([lane]))
+                self._ending(self._remove(lane.endpoint, [lane.generation]))
+
+    async def _remove(self, endpoint: Endpoint, generations: Iterable[int]) -> None:
+        for generation in generations:
+            left = await self._provision.remove(endpoint.id, generation, self._publisher)
+            _log.info("queue removed", endpoint=endpoint.id, generation=generation, dead_letters=left)
+
+    def _close(self, lanes: Iterable[Lane]) -> list[asyncio.Task[None]]:
+        return [self._ending(lane.close(grace=self._grace)) for lane in lanes]
+
+    def _ending(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
+        self._endings.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._endings.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("not done", reason=str(error), exc_info=not isinstance(error, ClaimbusError))

@@ -1,0 +1,264 @@
+"""The outgoing webhook of one endpoint: an event as a signed HTTPS POST, and how it was answered.
+
+CloudEvents 1.0 HTTP binding: binary mode with the body as it is, or claim mode, a structured event without
+data whose ``dataref`` the participant fetches. Signed by Standard Webhooks. TLS 1.2 or newer, certificates
+always verified, redirects never followed, no proxy, only addresses that the guard let through.
+"""
+
+import json
+import time
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Final
+from urllib.parse import quote
+
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import PyreqwestError
+from pyreqwest.http import Url
+from pyreqwest.request import RequestBuilder
+from pyreqwest.response import Response
+
+from claimbus.events.errors import InvalidEventError, InvalidInputError
+from claimbus.events.event import Event
+from consumers.addresses import AddressGuard, RefusedAddressError, UnresolvedHostError
+from consumers.answer import Answer, Failure, failure_of, one_line, retry_after_of
+from consumers.pinned import ADDRESS_LIFE, PinnedClient
+from consumers.signature import Signer
+
+__all__ = ["Answer", "Body", "EventHeaders", "Webhook", "check_url", "event_headers"]
+
+Body = bytes | Callable[[], AsyncIterable[bytes]]
+"""A body; or for a large one what gives its chunks anew at each call, once to sign and once to send."""
+
+EventHeaders = Mapping[str, str]
+
+HEAD: Final = 2048
+"""Bytes of an answer's body that are kept. A longer one costs its connection, never memory."""
+
+IDLE: Final = 4.0
+"""Seconds after which an unused connection is closed, before common servers do it (Node.js, uvicorn: 5).
+A request that meets the server's close on its way fails, and nobody knows whether it was handled."""
+
+SLOWEST_UPLOAD: Final = 1024 * 1024
+"""Bytes a second at which a streamed body must be taken; the time for it comes on top of the timeout."""
+
+_PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
+"""What stands for itself in a ``ce-`` header (CloudEvents HTTP binding 1.0.2, section 3.1.3.2)."""
+
+
+def event_headers(
+    event: Event, *, deprecation: datetime | None = None, sunset: datetime | None = None
+) -> EventHeaders:
+    """Return the headers that are the same for every endpoint, for a caller to keep with the event.
+
+    ``deprecation`` and ``sunset`` announce that the event's type is being retired. Raises InvalidEventError
+    when the content type cannot stand in a header.
+    """
+    attributes = event.attributes()
+    content_type = attributes.pop("datacontenttype")
+    if not (content_type.isascii() and content_type.isprintable()):
+        raise InvalidEventError("datacontenttype", "must be printable ASCII")
+    headers = {f"ce-{name}": quote(value, safe=_PLAIN) for name, value in attributes.items()}
+    return {"content-type": content_type, **headers, **_retirement(deprecation, sunset)}
+
+
+def check_url(url: str, *, allow_http: bool = False) -> Url:
+    """Parse an endpoint's URL as the HTTP client will. Raises InvalidInputError when it is unusable."""
+    try:
+        parsed = Url(url)
+    except ValueError as wrong:
+        raise InvalidInputError("url", f"is malformed: {wrong}") from wrong
+    if parsed.scheme != "https" and not (allow_http and parsed.scheme == "http"):
+        raise InvalidInputError("url", "must begin with https://")
+    if parsed.username or parsed.password:
+        raise InvalidInputError("url", "must hold no user name or password")
+    return parsed
+
+
+class Webhook:
+    """Posts events to one endpoint. Its client and connections are made when first needed.
+
+    ``secrets``: those valid now, as ``whsec_…``. ``timeout`` bounds an attempt from connecting to the end of
+    the answer; ``connect_timeout`` each of resolving, waiting for a free connection, and connecting with TLS;
+    both in seconds. ``concurrency`` bounds the connections. ``ca_pem``: root certificates trusted besides the
+    system's. ``identity_pem``: the certificate and key with which we identify ourselves. ``claims_url``: what
+    a claim ID is appended to in claim mode.
+
+    Raises InvalidInputError for an unusable URL or secret.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        secrets: Sequence[str],
+        guard: AddressGuard,
+        timeout: float = 10.0,
+        connect_timeout: float = 5.0,
+        concurrency: int = 8,
+        ca_pem: bytes | None = None,
+        identity_pem: bytes | None = None,
+        allow_http: bool = False,
+        claims_url: str = "/v1/claims/",
+        user_agent: str = "claimbus",
+        idle_timeout: float = IDLE,
+        address_life: float = ADDRESS_LIFE,
+    ) -> None:
+        self._url = check_url(url, allow_http=allow_http)
+        self._signer = Signer(secrets)
+        self._timeout = timeout
+        self._claims_url = claims_url
+        host, port = self._url.host_str or "", self._url.port_or_known_default or 0
+
+        def pinned_to(address: str) -> Client:
+            builder = (
+                ClientBuilder()
+                .resolve(host, address, port)
+                .no_proxy()
+                .follow_redirects(enable=False)
+                .https_only(enable=not allow_http)
+                .min_tls_version("TLSv1.2")
+                .timeout(timedelta(seconds=timeout))
+                .connect_timeout(timedelta(seconds=connect_timeout))
+                .max_connections(concurrency)
+                .pool_timeout(timedelta(seconds=connect_timeout))
+                .pool_max_idle_per_host(concurrency)
+                .pool_idle_timeout(timedelta(seconds=idle_timeout))
+                .http1_lower_case_headers()
+                .user_agent(user_agent)
+            )
+            if ca_pem is not None:
+                builder = builder.add_root_certificate_pem(ca_pem)
+            if identity_pem is not None:
+                builder = builder.identity_pem(identity_pem)
+            return builder.build()
+
+        self._client = PinnedClient(
+            host, pinned_to, guard, resolve_timeout=connect_timeout, address_life=address_life
+        )
+
+    async def post(
+        self,
+        event: Event,
+        *,
+        message_id: str,
+        attempt: int,
+        replay: str | None = None,
+        body: Body | None = None,
+        headers: EventHeaders | None = None,
+    ) -> Answer:
+        """Post an event in binary mode, once. Never raises for what the other side does.
+
+        ``attempt`` counts from 1. ``body`` when it is not the event's own, ``headers`` when `event_headers`
+        has been called already. What a body's chunks raise while they are read goes through.
+        """
+        return await self._post(
+            event_headers(event) if headers is None else headers,
+            event.body if body is None else body,
+            message_id=message_id,
+            attempt=attempt,
+            replay=replay,
+        )
+
+    async def post_claim(
+        self,
+        event: Event,
+        *,
+        claim_id: str,
+        message_id: str,
+        attempt: int,
+        replay: str | None = None,
+        deprecation: datetime | None = None,
+        sunset: datetime | None = None,
+    ) -> Answer:
+        """As `post`, in claim mode: the event without data, and where the data is to be fetched."""
+        attributes = event.attributes() | {"dataref": self._claims_url + claim_id}
+        headers = {"content-type": "application/cloudevents+json"} | _retirement(deprecation, sunset)
+        body = json.dumps(attributes, ensure_ascii=False).encode()
+        return await self._post(headers, body, message_id=message_id, attempt=attempt, replay=replay)
+
+    async def aclose(self) -> None:
+        """Close the connections; a post that is under way ends with the failure ``closed``."""
+        await self._client.aclose()
+
+    async def _post(
+        self, headers: EventHeaders, body: Body, *, message_id: str, attempt: int, replay: str | None
+    ) -> Answer:
+        began = time.monotonic()
+        try:
+            client = await self._client.get()
+        except RefusedAddressError as refused:
+            return _failed("refused-address", refused.reason, began)
+        except UnresolvedHostError as unknown:
+            return _failed("dns", str(unknown), began)
+        except ValueError as unusable:
+            return _failed("configuration", str(unusable), began)
+        request = client.post(self._url).headers(headers).header("claimbus-attempt", str(attempt))
+        if replay is not None:
+            request = request.header("claimbus-replay", replay)
+        request = await self._signed(request, message_id, body)
+        try:
+            # The limit of 0 gives the status before the body is read, so a broken body does not hide it.
+            async with request.streamed_read_buffer_limit(0).build_streamed() as response:
+                return await _answered(response, began)
+        except PyreqwestError as error:
+            failure, detail = failure_of(error)
+            if failure == "connect":
+                self._client.doubt(client)
+            return _failed(failure, detail, began)
+
+    async def _signed(self, request: RequestBuilder, message_id: str, body: Body) -> RequestBuilder:
+        timestamp = int(time.time())
+        if isinstance(body, bytes):
+            signature = self._signer.sign(message_id, timestamp, body)
+            request = request.body_bytes(body)
+        else:
+            signature, size = await self._signer.sign_stream(message_id, timestamp, body())
+            request = (
+                request.body_stream(body())
+                .header("content-length", str(size))
+                .timeout(timedelta(seconds=self._timeout + size / SLOWEST_UPLOAD))
+            )
+        return request.headers(
+            {
+                "webhook-id": message_id,
+                "webhook-timestamp": str(timestamp),
+                "webhook-signature": signature,
+            }
+        )
+
+
+def _retirement(deprecation: datetime | None, sunset: datetime | None) -> dict[str, str]:
+    """Return ``deprecation`` (RFC 9745) and ``sunset`` (RFC 8594); the dates are aware."""
+    headers = {}
+    if deprecation is not None:
+        headers["deprecation"] = f"@{int(deprecation.timestamp())}"
+    if sunset is not None:
+        headers["sunset"] = format_datetime(sunset.astimezone(UTC), usegmt=True)
+    return headers
+
+
+async def _answered(response: Response, began: float) -> Answer:
+    try:
+        head = await response.body_reader.read(HEAD)
+    except PyreqwestError:
+        head = None
+    return Answer(
+        status=response.status,
+        failure=None,
+        duration_ms=_since(began),
+        detail=f"HTTP {response.status}",
+        retry_after=retry_after_of(response.get_header("retry-after")) if response.status >= 300 else None,
+        head=b"" if head is None else head.to_bytes(),
+    )
+
+
+def _failed(failure: Failure, detail: str, began: float) -> Answer:
+    return Answer(
+        status=None, failure=failure, duration_ms=_since(began), detail=one_line(f"{failure}: {detail}")
+    )
+
+
+def _since(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)

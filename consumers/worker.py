@@ -1,0 +1,194 @@
+"""A worker: from the queues of all endpoints to their receivers, until it is told to stop."""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from claimbus.broker.codec import Announcement
+from claimbus.broker.connection import Connection
+from claimbus.broker.control import listen
+from claimbus.broker.publisher import Publisher
+from claimbus.broker.topology import Rung
+from claimbus.database.endpoint import Endpoint
+from claimbus.database.engine import Database
+from claimbus.events.errors import UnavailableError
+from claimstore.holds import Holds
+from claimstore.latest import Latest
+from claimstore.leases import Leases
+from claimstore.progress import Progress
+from claimstore.quarantined import Quarantined
+from claimstore.store import ClaimStore
+from consumers.handler import Handler
+from consumers.metrics import Metrics
+from consumers.news import Emit, News
+from consumers.provision import Provision
+from consumers.quarantine import WATCH_EVERY, Quarantine
+from consumers.recorder import Recorder
+from consumers.roster import Roster
+from consumers.settlement import Settlement
+from consumers.webhook import Webhook
+from consumers.yard import Yard
+
+RECONCILE_EVERY: Final = timedelta(seconds=30)
+GRACE: Final = timedelta(seconds=30)
+
+_log = structlog.get_logger("claimbus.consumers.worker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The open connections that a worker works with; they stay their opener's.
+
+    ``consuming`` and ``publisher`` are two connections: an alarm of RabbitMQ's blocks one that publishes.
+    """
+
+    database: Database
+    store: ClaimStore
+    consuming: Connection
+    publisher: Publisher
+    holds: Holds
+    latest: Latest
+    progress: Progress
+    leases: Leases
+    quarantined: Quarantined
+    webhook: Callable[[Endpoint], Webhook]
+    emit: Emit
+
+
+def worker_name() -> str:
+    """Return a name that no other worker has."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+class Worker:
+    """Runs the lanes of all endpoints, and the watches that keep them right."""
+
+    def __init__(
+        self,
+        services: Services,
+        *,
+        ladder: tuple[Rung, ...],
+        metrics: Metrics,
+        reconcile_every: timedelta = RECONCILE_EVERY,
+        grace: timedelta = GRACE,
+    ) -> None:
+        """Wire a worker; nothing happens before `run`. ``grace`` is what stopping takes at most."""
+        name = worker_name()
+        self._services = services
+        self._metrics = metrics
+        self._reconcile_every = reconcile_every.total_seconds()
+        self._grace = grace.total_seconds()
+        self._recorder = Recorder(services.database)
+        self._settlement = Settlement(self._recorder, services.publisher, ladder, metrics)
+        self._news = News(name, services.database, services.publisher, services.emit)
+        self._provision = Provision(services.database, services.consuming)
+        yard = Yard(
+            worker=name,
+            connection=services.consuming,
+            handler=Handler(services.store, services.latest),
+            settlement=self._settlement,
+            holds=services.holds,
+            progress=services.progress,
+            ladder=tuple(rung.delay.total_seconds() for rung in ladder),
+            webhook=services.webhook,
+            news=self._news.happened,
+            gone=self._news.gone,
+        )
+        self._roster = Roster(
+            services.database,
+            self._provision,
+            services.publisher,
+            services.quarantined,
+            yard,
+            grace=self._grace,
+        )
+        self._quarantine = Quarantine(
+            worker=name,
+            database=services.database,
+            store=services.store,
+            leases=services.leases,
+            quarantined=services.quarantined,
+            provision=self._provision,
+            connection=services.consuming,
+            publisher=services.publisher,
+            alarm=metrics.quarantined.set,
+        )
+        self._changed = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event, *, ready: Callable[[], None] = lambda: None) -> None:
+        """Work until ``stop``; then finish what is in flight and hand the rest back.
+
+        ``ready`` is called once all endpoints have their queues and lanes. Raises what makes working
+        impossible from the start; later faults are waited out.
+        """
+        recording = asyncio.create_task(self._recorder.run())
+        control = await listen(self._services.consuming, self._heard)
+        watches: list[asyncio.Task[None]] = []
+        try:
+            await self._roster.reconcile(anew=True)
+            watches = [asyncio.create_task(self._keep_reconciled()), asyncio.create_task(self._keep_watch())]
+            ready()
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait([stopped, recording, *watches], return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+        finally:
+            for watch in watches:
+                watch.cancel()
+            await control.stop()
+            await self._roster.aclose()
+            self._recorder.close()
+            await asyncio.wait([recording], timeout=self._grace)
+            recording.cancel()
+            await self._settlement.aclose(within=self._grace)
+            await self._news.aclose()
+        for ended in (recording, *watches):
+            if ended.done() and not ended.cancelled():
+                ended.result()
+
+    def _heard(self, announcement: Announcement) -> None:
+        if announcement.what == "changed":
+            self._changed.set()
+        else:
+            self._roster.hear(announcement.endpoint, announcement.what)
+
+    async def _keep_reconciled(self) -> None:
+        """Reconcile when a change is announced, and now and then in case an announcement was missed."""
+        while True:
+            try:
+                async with asyncio.timeout(self._reconcile_every):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            try:
+                await self._roster.reconcile()
+                await self._roster.refresh()
+                await self._measure()
+            except UnavailableError as away:
+                _log.warning("not reconciled", reason=str(away), next="try again")
+
+    async def _measure(self) -> None:
+        lanes = self._roster.lanes
+        self._metrics.lanes.set(len(lanes))
+        self._metrics.held.set(sum(lane.held for lane in lanes))
+        self._metrics.unsettled.set(sum(lane.unsettled for lane in lanes))
+        ready = await self._provision.ready_in([lane.queue for lane in lanes])
+        for lane in lanes:
+            self._metrics.depth.labels(lane.endpoint.id).set(ready.get(lane.queue, 0))
+
+    async def _keep_watch(self) -> None:
+        """Look after queues that hang, when it is this worker's turn."""
+        while True:
+            await asyncio.sleep(WATCH_EVERY)
+            try:
+                if await self._quarantine.look():
+                    self._changed.set()
+            except UnavailableError as away:
+                _log.warning("queues not watched", reason=str(away), next="try again")

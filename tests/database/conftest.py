@@ -1,0 +1,44 @@
+import os
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from claimbus.database import Act, Database
+from claimbus.database.schema import metadata
+
+
+@pytest.fixture(scope="session")
+def shared_postgresql() -> Iterator[Database]:
+    """One migrated PostgreSQL database for all tests that do not look at the schema itself."""
+    server = os.environ["CLAIMBUS_TEST_POSTGRESQL_URL"]
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    with Database.open(f"{server.rpartition('/')[0]}/{name}") as database:
+        yield database
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        with Database.open(request.getfixturevalue("sqlite_url")) as opened:
+            yield opened
+        return
+    shared: Database = request.getfixturevalue("shared_postgresql")
+    yield shared
+    with shared.transaction() as connection:
+        connection.exec_driver_sql(
+            "SET LOCAL session_replication_role = replica"
+        )  # past the audit's triggers
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+
+
+@pytest.fixture
+def act() -> Act:
+    return Act("jane", reason="a test")

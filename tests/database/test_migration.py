@@ -1,0 +1,83 @@
+"""The schema that a database is brought to, by any number of processes at once."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import CheckConstraint, create_engine, inspect, text
+from sqlalchemy.exc import DatabaseError
+
+from claimbus.database import Database, SchemaError, migration
+from claimbus.database.schema import REVISION, metadata
+from tests.database.processes import together
+
+
+def test_the_migrated_schema_is_the_one_of_the_code(database_url: str) -> None:
+    with Database.open(database_url) as database, database.transaction() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        for table in metadata.sorted_tables:  # which Alembic does not compare
+            found = {one["name"] for one in inspect(connection).get_check_constraints(table.name)}
+            assert found == {one.name for one in table.constraints if isinstance(one, CheckConstraint)}
+
+
+def test_sqlite_gets_the_tables_that_the_code_would_make(sqlite_url: str) -> None:
+    query = text("SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL")
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        wanted = {row.name: row.sql.split() for row in connection.execute(query)}
+    engine.dispose()
+    with Database.open(sqlite_url) as database, database.snapshot() as connection:
+        found = {row.name: row.sql.split() for row in connection.execute(query)}
+    del found["alembic_version"]
+    assert found == wanted
+
+
+def test_the_code_names_its_newest_revision() -> None:
+    assert ScriptDirectory.from_config(migration._config()).get_current_head() == REVISION
+
+
+def test_processes_that_start_at_once_migrate_once(database_url: str) -> None:
+    opening = "from claimbus.database import Database\n"
+    together(opening, "Database.open(sys.argv[1]).close()", [[database_url]] * 4)
+    with Database.open(database_url) as database, database.snapshot() as connection:
+        assert migration.revision(connection) == REVISION
+
+
+def test_a_database_that_is_newer_than_the_code_is_refused(database_url: str) -> None:
+    with Database.open(database_url) as database, database.transaction() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaError, match="at revision 9999, made by a newer claimbus") as caught:
+        Database.open(database_url)
+    assert caught.value.field == "CLAIMBUS_DATABASE_URL"
+
+
+def test_a_start_that_must_not_migrate_is_refused_until_somebody_did(database_url: str) -> None:
+    with pytest.raises(SchemaError, match="migrate it"):
+        Database.open(database_url, migrate=False)
+    Database.open(database_url).close()
+    Database.open(database_url, migrate=False).close()
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(database_url: str) -> None:
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE VIEW subscriptions AS SELECT 1"))
+    with pytest.raises(DatabaseError, match="subscriptions"):
+        Database.open(database_url)
+    with engine.begin() as connection:
+        assert inspect(connection).get_table_names() == []
+        connection.execute(text("DROP VIEW subscriptions"))
+    engine.dispose()
+    Database.open(database_url).close()
+
+
+def test_the_database_of_another_program_is_left_alone(database_url: str) -> None:
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE participants (name TEXT)"))
+    with pytest.raises(SchemaError, match="has a table participants of its own"):
+        Database.open(database_url)
+    with engine.begin() as connection:
+        assert inspect(connection).get_table_names() == ["participants"]
+    engine.dispose()
