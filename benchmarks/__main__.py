@@ -5,13 +5,21 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from benchmarks import deliver as delivering
+from benchmarks import large as measuring_large
 from benchmarks import publish as publishing
 from benchmarks import report, servers
 from benchmarks.report import Result
@@ -20,25 +28,32 @@ from benchmarks.servers import BenchmarkError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the ratios and everything else as the last line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything as the last line, too.")]
 Repeat = Annotated[int, typer.Option(min=1, help="Rounds; each runs every side once.")]
 Bodies = Annotated[str, typer.Option(help="Sizes of bodies in bytes, with commas.")]
 Sides = Annotated[str, typer.Option(help="Only these sides, with commas.")]
 Window = Annotated[int, typer.Option(min=1, help="Unconfirmed events that a publisher may have in flight.")]
+Endpoints = Annotated[int, typer.Option(min=1, help="Endpoints, each with its queue.")]
+Prefetch = Annotated[int, typer.Option(min=1, help="Unacknowledged messages of a queue.")]
+EventsToEach = Annotated[int, typer.Option(min=1, help="Events to each endpoint, in a round.")]
+
+PUBLISHING_SIDES: Final = ",".join(publishing.SIDES)
+DELIVERING_SIDES: Final = ",".join(delivering.SIDES)
 
 
 @app.command()
 def publish(
+    *,
     as_json: AsJson = False,
     seconds: Annotated[float, typer.Option(help="How long a side publishes in a round.")] = 3.0,
     events: Annotated[int | None, typer.Option(min=1, help="Events at most, in a round.")] = None,
     bodies: Bodies = "2048,102400",
     repeat: Repeat = 5,
     window: Window = 256,
-    sides: Sides = ",".join(publishing.SIDES),
+    sides: Sides = PUBLISHING_SIDES,
 ) -> None:
     """Events a second through check-in and confirmed publish, one producer process."""
-    sizes, names = [int(size) for size in bodies.split(",")], _sides(sides, publishing.SIDES)
+    sizes, names = _sizes(bodies), _sides(sides, publishing.SIDES)
     with _progress(len(sizes) * len(names) * repeat) as progress:
         results = [
             publishing.publish(
@@ -57,18 +72,19 @@ def publish(
 
 @app.command()
 def deliver(
+    *,
     as_json: AsJson = False,
-    events: Annotated[int, typer.Option(min=1, help="Events to each endpoint, in a round.")] = 400,
-    endpoints: Annotated[int, typer.Option(min=1, help="Endpoints, each with its queue.")] = 50,
-    prefetch: Annotated[int, typer.Option(min=1, help="Unacknowledged messages of a queue.")] = 8,
+    events: EventsToEach = 400,
+    endpoints: Endpoints = 50,
+    prefetch: Prefetch = 16,
     bodies: Bodies = "2048",
     repeat: Repeat = 5,
     window: Window = 256,
     tls: Annotated[bool, typer.Option("--tls", help="Deliver over TLS.")] = False,
-    sides: Sides = ",".join(delivering.SIDES),
+    sides: Sides = DELIVERING_SIDES,
 ) -> None:
     """Deliveries a second of one worker process to endpoints on a local sink."""
-    sizes, names = [int(size) for size in bodies.split(",")], _sides(sides, delivering.SIDES)
+    sizes, names = _sizes(bodies), _sides(sides, delivering.SIDES)
     with _progress(len(sizes) * len(names) * repeat) as progress:
         results = [
             delivering.deliver(
@@ -87,6 +103,33 @@ def deliver(
     _print(results, as_json=as_json)
 
 
+@app.command()
+def large(
+    *,
+    as_json: AsJson = False,
+    events: EventsToEach = 8,
+    endpoints: Endpoints = 2,
+    prefetch: Prefetch = 64,
+    size: Annotated[int, typer.Option(min=1, help="Bytes of a body.")] = 16 << 20,
+) -> None:
+    """How much memory large bodies take in producer and worker."""
+    with _progress(2) as progress:
+        growth = measuring_large.large(
+            size=size, events=events, endpoints=endpoints, prefetch=prefetch, progress=progress
+        )
+    console = Console()
+    console.print(growth.table())
+    if as_json:
+        print(json.dumps(growth.document() | _place()))
+
+
+def _sizes(wanted: str) -> list[int]:
+    try:
+        return [int(size) for size in wanted.split(",")]
+    except ValueError as wrong:
+        raise typer.BadParameter(f"{wanted!r} are no sizes in bytes, with commas") from wrong
+
+
 def _sides(wanted: str, known: tuple[str, ...]) -> tuple[str, ...]:
     names = tuple(wanted.split(","))
     if unknown := set(names) - set(known):
@@ -96,7 +139,13 @@ def _sides(wanted: str, known: tuple[str, ...]) -> tuple[str, ...]:
 
 @contextmanager
 def _progress(rounds: int) -> Iterator[Told]:
-    columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=rounds, completed=-1)
 
@@ -111,12 +160,14 @@ def _print(results: list[Result], *, as_json: bool) -> None:
     for result in results:
         console.print(result.table(), *result.settings(), sep="\n", highlight=False)
         console.print(", ".join(f"{name} {ratio}" for name, ratio in result.ratios().items()) + "\n")
-    place = report.machine() | servers.versions()
-    console.print("; ".join(f"{name}: {value}" for name, value in place.items()), highlight=False)
+    console.print("; ".join(f"{name}: {value}" for name, value in _place().items()), highlight=False)
     if as_json:
         first, *others = (result.document() for result in results)
-        document: dict[str, Any] = {"name": results[0].name, **first, "other_bodies": others, **place}
-        print(json.dumps(document))
+        print(json.dumps({"name": results[0].name, **first, "other_bodies": others, **_place()}))
+
+
+def _place() -> dict[str, str | int]:
+    return report.machine() | servers.versions()
 
 
 def main() -> None:

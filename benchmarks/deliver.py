@@ -16,7 +16,7 @@ from benchmarks.report import Result
 from benchmarks.runner import Progress, interleaved, run_side
 from benchmarks.servers import BenchmarkError, Room, room
 from benchmarks.side import Delivering, Outcome, Publishing
-from benchmarks.sink import running_sink
+from benchmarks.sink import Sink, Tally, running_sink
 
 PRODUCT: Final = "deliver_claimbus"
 LIMIT: Final = "deliver_bare"
@@ -63,22 +63,29 @@ def deliver(
                     size=size,
                     prefetch=prefetch,
                     key_prefix=servers.key_prefix,
+                    database=str(Path(folder) / f"{servers.key_prefix.rstrip(':')}.db"),
                 )
                 if side in LOADED_BY:
                     _load(side, order, servers, window)
                 outcome = run_side(side, order, servers)
-                tally = sink.tally()
-                left = servers.purge(servers.queues("endpoint."))
-            if set(tally.counts) != {events} or left:
-                raise BenchmarkError(
-                    f"void: {side} delivered {min(tally.counts)} to {max(tally.counts)} of {events} events "
-                    f"to an endpoint and left {left} in the queues"
-                )
+                tally = check_arrived(side, order, sink, servers)
             return replace(outcome, count=sum(tally.counts), seconds=tally.last - tally.first)
 
         outcomes = interleaved(sides, repeat, one_round, progress)
     compared = {"vs_bare": (LIMIT,), "vs_best_peer": PEERS}
     return Result("deliver", "deliveries/s", size, PRODUCT, outcomes, compared)
+
+
+def check_arrived(side: str, order: Delivering, sink: Sink, servers: Room) -> Tally:
+    """Return the sink's tally. Raises BenchmarkError unless everything arrived once and was acknowledged."""
+    tally = sink.tally()
+    left = servers.purge(servers.queues("endpoint."))
+    if set(tally.counts) != {order.events} or tally.bytes != sum(tally.counts) * order.size or left:
+        raise BenchmarkError(
+            f"void: {side} delivered {min(tally.counts)} to {max(tally.counts)} of {order.events} events "
+            f"to an endpoint, {tally.bytes} bytes in all, and left {left} in the queues"
+        )
+    return tally
 
 
 def _load(side: str, order: Delivering, servers: Room, window: int) -> None:

@@ -1,4 +1,4 @@
-"""Publishing: events/s through check-in and confirmed publish, beside C and beside the body on the message."""
+"""Publishing: events/s checked in and confirmed, beside C and beside the body on the message."""
 
 import tempfile
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ def publish(
             arrived, claims = servers.purge([QUEUE]), servers.clear_claims()
             if arrived != outcome.count or (side not in PEERS and claims != arrived):
                 raise BenchmarkError(
-                    f"void: {side} says {outcome.count} events, the queue has {arrived}, Redis {claims} claims"
+                    f"void: {side} says {outcome.count} events; arrived: {arrived}, claims: {claims}"
                 )
             return outcome
 

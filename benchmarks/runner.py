@@ -1,8 +1,9 @@
-"""Runs sides, each a process of its own, round after round: A B C A B C …"""
+"""Runs sides, each a process of its own, round after round: A, B, C, A, B, C."""
 
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,20 +23,21 @@ def run_side(
     name: str, order: Publishing | Delivering, room: Room, environment: Mapping[str, str] | None = None
 ) -> Outcome:
     """Give a side its order and return its outcome. Raises BenchmarkError with what it said when it fails."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.sides.{name}", json.dumps(asdict(order))],
-            cwd=PROJECT,
-            env=room.environment() | dict(environment or {}),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=True,
-        )
-    except subprocess.CalledProcessError as failed:
-        raise BenchmarkError(f"{name} failed:\n{failed.stderr[-4000:]}") from failed
-    except subprocess.TimeoutExpired as late:
-        raise BenchmarkError(f"{name} did not end within {PATIENCE_S} s") from late
+    with tempfile.TemporaryFile("w+") as log:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", f"benchmarks.sides.{name}", json.dumps(asdict(order))],
+                cwd=PROJECT,
+                env=room.environment() | dict(environment or {}),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                timeout=PATIENCE_S,
+                check=True,
+            )
+        except subprocess.SubprocessError as failed:
+            log.seek(0)
+            raise BenchmarkError(f"{name}: {failed}\n{log.read()}") from failed
     return Outcome(**json.loads(done.stdout.splitlines()[-1]))
 
 

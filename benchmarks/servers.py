@@ -48,7 +48,8 @@ class Room:
     def purge(self, queues: Iterable[str]) -> int:
         """Empty queues; return how many messages were ready in them, exactly."""
         with self._channel() as channel:
-            return sum(channel.queue_purge(queue).method.message_count for queue in queues)
+            counts = (channel.queue_purge(queue).method.message_count for queue in queues)
+            return int(sum(counts))
 
     def queues(self, prefix: str) -> list[str]:
         """Return the names of the vhost's queues that begin so."""
@@ -61,7 +62,7 @@ class Room:
         with redis.Redis.from_url(self.redis_url) as client:
             while True:
                 cursor, keys = client.scan(cursor, match=f"{self.key_prefix}*", count=1000)
-                claims += sum(key.startswith(f"{self.key_prefix}claim:".encode()) for key in keys)
+                claims += len([key for key in keys if key.startswith(f"{self.key_prefix}claim:".encode())])
                 if keys:
                     client.unlink(*keys)
                 if not cursor:
@@ -103,7 +104,9 @@ def versions() -> dict[str, str]:
         version = client.info("server")["redis_version"]
     return {
         "rabbitmq": str(_manage("GET", "/overview")["rabbitmq_version"]),
-        "redis": f"{version}, appendonly {persistence['appendonly']}, appendfsync {persistence['appendfsync']}",
+        "redis": version,
+        "appendonly": persistence["appendonly"],
+        "appendfsync": persistence["appendfsync"],
     }
 
 

@@ -1,7 +1,7 @@
 """A side of a benchmark: a process of its own that gets one order and answers with one outcome.
 
-``python -m benchmarks.sides.<name> '<order as JSON>'`` prints the outcome as one line of JSON. The servers are
-in the environment (``CLAIMBUS_AMQP_URL``, ``CLAIMBUS_REDIS_URL``), so that no password is in a command line.
+``python -m benchmarks.sides.<name> '<order as JSON>'`` prints the outcome as one line of JSON. The servers
+are in the environment (``CLAIMBUS_AMQP_URL``, ``CLAIMBUS_REDIS_URL``), so no password is in a command line.
 """
 
 import asyncio
@@ -53,7 +53,8 @@ class Delivering:
     """Deliver ``events`` events to each of ``endpoints`` paths (``/0``, ``/1``, …) of a sink.
 
     ``prefetch`` is a queue's limit of unacknowledged messages, and so of an endpoint's requests in flight.
-    ``authority`` is the PEM file of the certificate authority when the sink speaks TLS.
+    ``authority`` is the PEM file of the certificate authority when the sink speaks TLS. ``database`` is the
+    SQLite file of a side that needs one.
     """
 
     sink: str
@@ -64,6 +65,7 @@ class Delivering:
     size: int
     prefetch: int
     key_prefix: str
+    database: str
 
     @staticmethod
     def queue(number: int) -> str:
@@ -73,25 +75,36 @@ class Delivering:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a side did: events or deliveries, wall and CPU seconds, and the settings that it really used."""
+    """What a side did: events or deliveries, wall and CPU seconds, and the settings that it really used.
+
+    ``grown_bytes``: by how much its memory at its peak exceeded that at the beginning; None if unknown.
+    """
 
     count: int
     seconds: float
     cpu_seconds: float
     settings: dict[str, str | int]
+    grown_bytes: int | None = None
 
 
 class Stopwatch:
-    """Wall and CPU seconds of this process, all its threads, since it was made."""
+    """Wall and CPU seconds and memory of this process, all its threads, since it was made."""
 
     def __init__(self) -> None:
-        self._wall = time.monotonic()
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        self._resident = _memory("VmRSS")
         self._cpu = time.process_time()
+        self._wall = time.monotonic()
 
     def outcome(self, count: int, **settings: str | int) -> Outcome:
         """Stop, and say what was done and with which settings."""
-        seconds, cpu_seconds = time.monotonic() - self._wall, time.process_time() - self._cpu
-        return Outcome(count=count, seconds=seconds, cpu_seconds=cpu_seconds, settings=settings)
+        return Outcome(
+            count=count,
+            seconds=time.monotonic() - self._wall,
+            cpu_seconds=time.process_time() - self._cpu,
+            settings=settings,
+            grown_bytes=_memory("VmHWM") - self._resident,
+        )
 
 
 Order = TypeVar("Order", Publishing, Delivering)
@@ -113,3 +126,11 @@ async def side_by_side(count: int, work: Callable[[], Coroutine[Any, Any, None]]
     async with asyncio.TaskGroup() as group:
         for _ in range(count):
             group.create_task(work())
+
+
+def _memory(name: str) -> int:
+    """Return a figure of /proc/self/status in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(name)

@@ -13,7 +13,7 @@ HOST: Final = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """Requests of each path, bytes of their bodies, and the monotonic seconds of the first and last request."""
+    """Requests of each path, bytes of all bodies, monotonic seconds of the first and the last request."""
 
     counts: tuple[int, ...]
     bytes: int
@@ -35,7 +35,9 @@ class Sink:
         self._ask.write("\n")
         self._ask.flush()
         said = self._answer()
-        return Tally(counts=tuple(said["counts"]), bytes=said["bytes"], first=said["first"], last=said["last"])
+        return Tally(
+            counts=tuple(said["counts"]), bytes=said["bytes"], first=said["first"], last=said["last"]
+        )
 
     def _answer(self) -> dict[str, Any]:
         said: dict[str, Any] = json.loads(self._answers.readline())
@@ -54,7 +56,7 @@ def running_sink(program: Path, *, paths: int, tls: bool = False) -> Iterator[Si
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:
-    import trustme
+    import trustme  # noqa: PLC0415 - for --tls only
 
     authority = trustme.CA()
     leaf = authority.issue_cert(HOST)

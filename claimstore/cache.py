@@ -5,9 +5,9 @@ from typing import Final
 
 from claimstore.claim import Claim
 
-_OVERHEAD: Final = 2048
-_PER_PARTICIPANT: Final = 64
-"""Bytes of the Python objects around a body, measured with tracemalloc, rounded up."""
+_OVERHEAD: Final = 1280
+_PER_PARTICIPANT: Final = 144
+"""Bytes of the Python objects around a body, measured with tracemalloc on Python 3.11."""
 
 
 class Cache:

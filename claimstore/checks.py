@@ -46,7 +46,12 @@ async def examine(connection: Connection) -> list[Finding]:
 
 def judge(info: Mapping[str, str], *, appendfsync: str | None) -> list[Finding]:
     """Judge the fields of ``INFO``, and ``appendfsync``, which is None when Redis does not tell it."""
-    findings = [_version(info["redis_version"]), _role(info["role"]), _policy(info["maxmemory_policy"])]
+    findings = [
+        _version(info["redis_version"]),
+        _mode(info.get("redis_mode", "standalone")),
+        _role(info["role"]),
+        _policy(info["maxmemory_policy"]),
+    ]
     if info["aof_enabled"] != "1":
         findings.append(Finding("error", "appendonly", "is no: a restart loses all claims; set it to yes"))
     elif info.get("aof_last_write_status", "ok") != "ok":
@@ -60,7 +65,7 @@ def insist(findings: Iterable[Finding]) -> None:
     """Raise ConfigurationError, with the setting's name, for the first finding by which claims are lost."""
     for finding in findings:
         if finding.severity == "error":
-            raise ConfigurationError(finding.setting, finding.message)
+            raise ConfigurationError(f"redis {finding.setting}", finding.message)
 
 
 async def project(connection: Connection, *, life: timedelta) -> Projection:
@@ -75,18 +80,24 @@ async def project(connection: Connection, *, life: timedelta) -> Projection:
     if not claims:
         return Projection(0, 0, 0)
     sizes = await connection.ask_many(("MEMORY", "USAGE", key) for key in claims)
-    expiries = await connection.ask_many(("EXPIRETIME", key) for key in claims)
+    left = await connection.ask_many(("TTL", key) for key in claims)
     keys = round(total * len(claims) / len(sampled))
     used = round(keys * sum(size or 0 for size in sizes) / len(claims))
     seconds = life.total_seconds()
-    oldest = seconds - (min(expiry for expiry in expiries if expiry > 0) - await connection.now())
-    return Projection(keys, used, round(used * seconds / min(max(oldest, _SHORTEST_SPAN), seconds)))
+    span = min(max(seconds - min(left), _SHORTEST_SPAN), seconds)
+    return Projection(keys, used, round(used * seconds / span))
 
 
 def _version(version: str) -> Finding:
     if int(version.partition(".")[0]) >= 7:
         return Finding("ok", "version", f"is {version}")
     return Finding("error", "version", f"is {version}: Redis 7.0 or newer is needed")
+
+
+def _mode(mode: str) -> Finding:
+    if mode != "cluster":
+        return Finding("ok", "cluster-enabled", "is no")
+    return Finding("error", "cluster-enabled", "is yes: Redis Cluster is not supported yet")
 
 
 def _role(role: str) -> Finding:

@@ -13,6 +13,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
@@ -138,7 +139,8 @@ class Connection:
         await asyncio.gather(*self._lanes, return_exceptions=True)
         _fail(self._waiting, "the connection to Redis was closed")
         self._waiting.clear()
-        await self._pool.aclose()
+        with suppress(RedisError, OSError):
+            await self._pool.aclose()
 
     def _open_lanes(self) -> None:
         self._turn_end = None

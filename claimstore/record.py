@@ -11,7 +11,7 @@ body.
 import hashlib
 from typing import Final, NamedTuple
 
-import msgpack  # type: ignore[import-untyped]  # ships no types
+import msgpack
 
 from claimbus.events.errors import InvalidEventError
 from claimbus.events.event import ALL, Audience, Event

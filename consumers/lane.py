@@ -87,7 +87,7 @@ class Lane:
         """Stop consuming, finish what is being tried within ``grace`` seconds, hand the rest back."""
         self._closing = True
         self._wake.set()
-        await self._consumer.cancel()
+        self._consumer.pause()
         deadline = time.monotonic() + grace
         while len(self._unsettled) > len(self._backlog) and (left := deadline - time.monotonic()) > 0:
             await self._sleep(left)

@@ -43,8 +43,8 @@ class PinnedClient:
     async def get(self) -> Client:
         """Return the client, on an address checked within its life.
 
-        Raises RefusedAddressError; UnresolvedHostError, but not once an address is known; and ValueError when
-        the client cannot be built from its settings.
+        Raises RefusedAddressError; UnresolvedHostError, but not once an address is known; and what ``build``
+        raises.
         """
         client = self._client
         if client is not None and time.monotonic() < self._checked_until:

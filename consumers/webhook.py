@@ -1,17 +1,14 @@
 """The outgoing webhook of one endpoint: an event as a signed HTTPS POST, and how it was answered.
 
-CloudEvents 1.0 HTTP binding: binary mode with the body as it is, or claim mode, a structured event without
-data whose ``dataref`` the participant fetches. Signed by Standard Webhooks. TLS 1.2 or newer, certificates
-always verified, redirects never followed, no proxy, only addresses that the guard let through.
+Binary mode sends the body as it is; claim mode sends no data but the ``dataref`` where the participant
+fetches it. Signed by Standard Webhooks. TLS 1.2 or newer, certificates always verified, redirects never
+followed, no proxy, no compression, and only addresses that the guard let through.
 """
 
-import json
 import time
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from collections.abc import AsyncIterable, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Final
-from urllib.parse import quote
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
@@ -19,10 +16,11 @@ from pyreqwest.http import Url
 from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
 
-from claimbus.events.errors import InvalidEventError, InvalidInputError
+from claimbus.events.errors import ConfigurationError, InvalidInputError
 from claimbus.events.event import Event
 from consumers.addresses import AddressGuard, RefusedAddressError, UnresolvedHostError
 from consumers.answer import Answer, Failure, failure_of, one_line, retry_after_of
+from consumers.binding import STRUCTURED, EventHeaders, claim_body, event_headers, retirement_headers
 from consumers.pinned import ADDRESS_LIFE, PinnedClient
 from consumers.signature import Signer
 
@@ -30,8 +28,6 @@ __all__ = ["Answer", "Body", "EventHeaders", "Webhook", "check_url", "event_head
 
 Body = bytes | Callable[[], AsyncIterable[bytes]]
 """A body; or for a large one what gives its chunks anew at each call, once to sign and once to send."""
-
-EventHeaders = Mapping[str, str]
 
 HEAD: Final = 2048
 """Bytes of an answer's body that are kept. A longer one costs its connection, never memory."""
@@ -42,25 +38,6 @@ A request that meets the server's close on its way fails, and nobody knows wheth
 
 SLOWEST_UPLOAD: Final = 1024 * 1024
 """Bytes a second at which a streamed body must be taken; the time for it comes on top of the timeout."""
-
-_PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
-"""What stands for itself in a ``ce-`` header (CloudEvents HTTP binding 1.0.2, section 3.1.3.2)."""
-
-
-def event_headers(
-    event: Event, *, deprecation: datetime | None = None, sunset: datetime | None = None
-) -> EventHeaders:
-    """Return the headers that are the same for every endpoint, for a caller to keep with the event.
-
-    ``deprecation`` and ``sunset`` announce that the event's type is being retired. Raises InvalidEventError
-    when the content type cannot stand in a header.
-    """
-    attributes = event.attributes()
-    content_type = attributes.pop("datacontenttype")
-    if not (content_type.isascii() and content_type.isprintable()):
-        raise InvalidEventError("datacontenttype", "must be printable ASCII")
-    headers = {f"ce-{name}": quote(value, safe=_PLAIN) for name, value in attributes.items()}
-    return {"content-type": content_type, **headers, **_retirement(deprecation, sunset)}
 
 
 def check_url(url: str, *, allow_http: bool = False) -> Url:
@@ -127,12 +104,21 @@ class Webhook:
                 .pool_idle_timeout(timedelta(seconds=idle_timeout))
                 .http1_lower_case_headers()
                 .user_agent(user_agent)
+                .gzip(enable=False)
+                .brotli(enable=False)
+                .zstd(enable=False)
+                .deflate(enable=False)
             )
-            if ca_pem is not None:
-                builder = builder.add_root_certificate_pem(ca_pem)
-            if identity_pem is not None:
-                builder = builder.identity_pem(identity_pem)
-            return builder.build()
+            try:
+                if ca_pem is not None:
+                    builder = builder.add_root_certificate_pem(ca_pem)
+                if identity_pem is not None:
+                    builder = builder.identity_pem(identity_pem)
+                return builder.build()
+            except PyreqwestError as unusable:
+                raise ConfigurationError("certificates", failure_of(unusable)[1]) from unusable
+            except ValueError as unusable:
+                raise ConfigurationError("identity_pem", str(unusable)) from unusable
 
         self._client = PinnedClient(
             host, pinned_to, guard, resolve_timeout=connect_timeout, address_life=address_life
@@ -172,11 +158,14 @@ class Webhook:
         deprecation: datetime | None = None,
         sunset: datetime | None = None,
     ) -> Answer:
-        """As `post`, in claim mode: the event without data, and where the data is to be fetched."""
-        attributes = event.attributes() | {"dataref": self._claims_url + claim_id}
-        headers = {"content-type": "application/cloudevents+json"} | _retirement(deprecation, sunset)
-        body = json.dumps(attributes, ensure_ascii=False).encode()
-        return await self._post(headers, body, message_id=message_id, attempt=attempt, replay=replay)
+        """As `post`, in claim mode."""
+        return await self._post(
+            {"content-type": STRUCTURED} | retirement_headers(deprecation, sunset),
+            claim_body(event, self._claims_url + claim_id),
+            message_id=message_id,
+            attempt=attempt,
+            replay=replay,
+        )
 
     async def aclose(self) -> None:
         """Close the connections; a post that is under way ends with the failure ``closed``."""
@@ -192,7 +181,7 @@ class Webhook:
             return _failed("refused-address", refused.reason, began)
         except UnresolvedHostError as unknown:
             return _failed("dns", str(unknown), began)
-        except ValueError as unusable:
+        except ConfigurationError as unusable:
             return _failed("configuration", str(unusable), began)
         request = client.post(self._url).headers(headers).header("claimbus-attempt", str(attempt))
         if replay is not None:
@@ -204,7 +193,7 @@ class Webhook:
                 return await _answered(response, began)
         except PyreqwestError as error:
             failure, detail = failure_of(error)
-            if failure == "connect":
+            if failure in ("connect", "tls"):
                 self._client.doubt(client)
             return _failed(failure, detail, began)
 
@@ -229,16 +218,6 @@ class Webhook:
         )
 
 
-def _retirement(deprecation: datetime | None, sunset: datetime | None) -> dict[str, str]:
-    """Return ``deprecation`` (RFC 9745) and ``sunset`` (RFC 8594); the dates are aware."""
-    headers = {}
-    if deprecation is not None:
-        headers["deprecation"] = f"@{int(deprecation.timestamp())}"
-    if sunset is not None:
-        headers["sunset"] = format_datetime(sunset.astimezone(UTC), usegmt=True)
-    return headers
-
-
 async def _answered(response: Response, began: float) -> Answer:
     try:
         head = await response.body_reader.read(HEAD)
@@ -249,9 +228,16 @@ async def _answered(response: Response, began: float) -> Answer:
         failure=None,
         duration_ms=_since(began),
         detail=f"HTTP {response.status}",
-        retry_after=retry_after_of(response.get_header("retry-after")) if response.status >= 300 else None,
+        retry_after=_retry_after(response) if response.status >= 300 else None,
         head=b"" if head is None else head.to_bytes(),
     )
+
+
+def _retry_after(response: Response) -> float | None:
+    try:
+        return retry_after_of(response.get_header("retry-after"))
+    except ValueError:  # bytes that are no text
+        return None
 
 
 def _failed(failure: Failure, detail: str, began: float) -> Answer:

@@ -1,7 +1,7 @@
 """The snapshot feed: outages as they are, in the layout of the ISO's public curtailment report.
 
-A file with a TRADE DATE column holds one snapshot a date, in order; any other file holds one. Rows with one
-OUTAGE MRID are one outage. A row that cannot be read is reported and the others go on; what it would have
+A file with a TRADE DATE column holds one snapshot a date, in order; any other file holds one, of the date in
+its name (``…-report-20240110.xlsx``) if there is one. Rows with one OUTAGE MRID are one outage. A row that cannot be read is reported and the others go on; what it would have
 said is unknown, so the outages that it may belong to stay as they were (`Snapshot.unread`).
 
 Times without an offset are local, read as RFC 5545 (section 3.3.5) has it: one that the clock shows twice is
@@ -9,6 +9,7 @@ the first, unless the end would then lie before its start; one that the clock sk
 before the gap, so 02:30 is 03:30.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -37,6 +38,8 @@ NQC: Final = "NET QUALIFYING CAPACITY MW"
 COLUMNS: Final = frozenset({MRID, NAME, RESOURCE, TYPE, NATURE, START, END, MW, PMAX, NQC})
 """What a file must have, in any order; TRADE DATE and OUTAGE STATUS may be there too."""
 
+_DAY_IN_NAME: Final = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?!\d)")
+
 
 @dataclass(frozen=True, slots=True)
 class RowProblem:
@@ -54,7 +57,7 @@ class RowProblem:
 class Snapshot:
     """All outages at one time, by MRID, but for those of malformed rows.
 
-    ``at`` is when the trade date begins or, without one, what `read` was told or when the file was written.
+    ``at`` is when the trade date begins or, without a date, when the file was written.
     """
 
     at: datetime
@@ -83,18 +86,20 @@ def read(
 ) -> Iterator[Snapshot]:
     """Yield the snapshots of a csv, csv.gz or xlsx file, each as soon as it is complete.
 
+    ``at`` is the time of a snapshot without a TRADE DATE column, whatever the file's name and age.
     Raises InvalidFeedError for a file that must not be believed: unreadable, truncated, without a column,
     with dates out of order, with a date of which no row can be read, or (unless ``allow_empty``) with no rows
     at all. The snapshots before that place have been yielded by then; they are complete.
     """
     zone = ZoneInfo(timezone)
+    whole_file = _day_in_name(file) if at is None else None
     batch: _Batch | None = None
     undated: list[RowProblem] = []
     for line, row in tables.read(file, COLUMNS):
         if _is_note(row):
             continue
         try:
-            day = cells.day(row, TRADE_DATE) if TRADE_DATE in row else None
+            day = cells.day(row, TRADE_DATE) if TRADE_DATE in row else whole_file
         except InvalidInputError as wrong:
             undated.append(_problem(file, line, row, wrong))
             continue
@@ -111,7 +116,7 @@ def read(
     elif undated:
         raise InvalidFeedError(file.name, f"no row has a {TRADE_DATE} that can be read")
     elif allow_empty:
-        yield Snapshot(at or _modified(file), None, {})
+        yield Snapshot(at or _time_of(file, whole_file, zone), whole_file, {})
     else:
         raise InvalidFeedError(file.name, "is empty: no outage at all is not believed unless told so")
 
@@ -162,9 +167,9 @@ class _Batch:
             raise InvalidFeedError(
                 self._file.name, f"no row of {self.day or 'it'} can be read: {problems[0]}"
             )
-        if self.day is not None:
-            at = datetime.combine(self.day, time(), self._zone).astimezone(UTC)
-        return Snapshot(at or _modified(self._file), self.day, outages, problems)
+        if self.day is not None or at is None:
+            at = _time_of(self._file, self.day, self._zone)
+        return Snapshot(at, self.day, outages, problems)
 
 
 def _check_same_resource(entry: _Entry, entries: list[_Entry]) -> None:
@@ -226,5 +231,15 @@ def _resource_id(row: tables.Row) -> str:
     return cells.text(row, RESOURCE)
 
 
-def _modified(file: Path) -> datetime:
-    return datetime.fromtimestamp(file.stat().st_mtime, UTC)
+def _day_in_name(file: Path) -> date | None:
+    found = _DAY_IN_NAME.search(file.name)
+    try:
+        return date(*map(int, found.groups())) if found else None
+    except ValueError:
+        return None
+
+
+def _time_of(file: Path, day: date | None, zone: ZoneInfo) -> datetime:
+    if day is None:
+        return datetime.fromtimestamp(file.stat().st_mtime, UTC)
+    return datetime.combine(day, time(), zone).astimezone(UTC)

@@ -31,8 +31,8 @@ _BROKEN: Final = (
 def read(file: Path, columns: frozenset[str]) -> Iterator[tuple[int, Row]]:
     """Yield line number (from 1) and cells of every row below the header, which names all ``columns``.
 
-    Raises InvalidFeedError with the file's name when the file cannot be read, has no such table, or turns out
-    to be truncated: the rows before that have been yielded by then.
+    Text is read line by line, a workbook at once. Raises InvalidFeedError with the file's name when the file
+    cannot be read, has no such table, or turns out to be truncated: the rows before that have been yielded.
     """
     sheets = _workbook(file) if file.suffix.lower() == ".xlsx" else _text(file)
     best: frozenset[str] = frozenset()
@@ -86,12 +86,13 @@ def _whole_lines(file: Path, text: Iterator[str]) -> Iterator[str]:
 
 
 def _workbook(file: Path) -> Iterator[Sheet]:
-    with file.open("rb") as opened, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # openpyxl's, on styles that it does not know
+    sheets: list[list[list[object]]] = []
+    # openpyxl warns of styles that it does not know, and of cells that then turn out not to be readable.
+    with file.open("rb") as opened, warnings.catch_warnings(action="ignore", category=UserWarning):
         workbook = load_workbook(opened, read_only=True, data_only=True)
-        try:
-            for sheet in workbook.worksheets:
-                sheet.reset_dimensions()  # many writers state them wrongly
-                yield ((line, list(cells)) for line, cells in enumerate(sheet.iter_rows(values_only=True), 1))
-        finally:
-            workbook.close()
+        for sheet in workbook.worksheets:
+            sheet.reset_dimensions()  # many writers state them wrongly
+            sheets.append([list(cells) for cells in sheet.iter_rows(values_only=True)])
+        workbook.close()
+    for rows in sheets:
+        yield enumerate(rows, 1)

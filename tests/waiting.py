@@ -20,3 +20,12 @@ async def eventually(look: Callable[[], T | Awaitable[T]], *, within: float = 15
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within} s; the last look gave {answer!r}")
         await asyncio.sleep(every)
+
+
+async def never(look: Callable[[], object], *, for_: float = 0.5, every: float = 0.02) -> None:
+    """Look for a while and fail as soon as the answer is truthy."""
+    deadline = time.monotonic() + for_
+    while time.monotonic() < deadline:
+        found = look()
+        assert not found, f"it happened: {found!r}"
+        await asyncio.sleep(every)

@@ -27,6 +27,7 @@ class Deliveries:
         self.all = asyncio.Event()
 
     def count_one(self) -> None:
+        """Note one more."""
         self._left -= 1
         if not self._left:
             self.all.set()

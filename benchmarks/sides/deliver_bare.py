@@ -16,7 +16,7 @@ IN_FLIGHT: Final = 64
 async def deliver(order: Delivering) -> Outcome:
     builder = ClientBuilder().no_proxy()
     if order.authority:
-        builder = builder.add_root_certificate_pem(Path(order.authority).read_bytes())
+        builder = builder.add_root_certificate_pem(Path(order.authority).read_bytes())  # noqa: ASYNC240
     urls = [f"{order.sink}/{number}" for number in range(order.endpoints)] * order.events
     feed = zip(urls, cycle(read_bodies(Path(order.bodies), order.size)), strict=False)
     async with builder.build() as client:

@@ -134,12 +134,6 @@ class Channel:
         """Call back when RabbitMQ cancels the consumer, as it does when the queue is deleted."""
         self._pika.add_on_cancel_callback(lambda _frame: callback())
 
-    async def cancel(self, tag: str) -> None:
-        """Cancel the consumer; deliveries that were on their way are still given to its callback."""
-        await self._call(
-            f"cancelling consumer {tag}", lambda done: self._pika.basic_cancel(tag, callback=done)
-        )
-
     async def confirm(self, on_confirm: OnConfirm, on_return: OnReturn) -> None:
         """Turn publisher confirms on."""
         self._transport.on_confirm(self.number, on_confirm)
@@ -155,6 +149,8 @@ class Channel:
     def abandon(self) -> None:
         """Close the channel without waiting; one that is closed is fine."""
         if self._pika.is_open:
+            # pika would cancel the consumer first, and the next one of an ordered queue would overtake it.
+            self._pika._consumers.clear()  # noqa: SLF001
             self._pika.close()
 
     async def close(self) -> None:

@@ -1,7 +1,6 @@
 """Consuming one queue on a channel of its own, for as long as the owner wants."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -93,11 +92,12 @@ class Consumer:
         self._connection = connection
         self._session: _Session | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._paused = False
 
     @property
     def consuming(self) -> bool:
         """Whether deliveries can come at this moment."""
-        return self._session is not None and self._session.consuming
+        return self._session is not None and self._session.live and not self._paused
 
     @property
     def unsettled(self) -> int:
@@ -124,11 +124,15 @@ class Consumer:
         Raises TopologyError when there is no such queue and BrokerUnavailableError when it does not answer.
         """
 
+        def take(delivery: Delivery) -> None:
+            if not self._paused:
+                on_delivery(delivery)
+
         async def open_session() -> _Session:
             channel = await self._connection.channel()
             try:
                 name = queue if isinstance(queue, str) else await queue(channel)
-                session = _Session(channel, name, on_delivery, on_void)
+                session = _Session(channel, name, take, on_void)
                 await session.consume(prefetch, arguments)
             except BaseException:
                 channel.abandon()
@@ -138,17 +142,25 @@ class Consumer:
         self._session = await open_session()
         self._keeper = asyncio.create_task(self._keep(open_session))
 
-    async def cancel(self) -> None:
-        """Have no more deliveries; those that the owner holds can still be settled."""
+    def pause(self) -> None:
+        """Give the owner no more deliveries; those that it holds can still be settled.
+
+        What comes from now on waits, unsettled, for `stop` to hand it back. Nothing is cancelled: RabbitMQ
+        would let the next consumer of an ordered queue overtake what is held here.
+        """
+        self._paused = True
         if self._keeper is not None:
             self._keeper.cancel()
-            await asyncio.wait([self._keeper])
-        if self._session is not None:
-            await self._session.cancel()
 
     async def stop(self) -> None:
-        """Have no more deliveries, and hand back those that the owner holds, the oldest first."""
-        await self.cancel()
+        """Have no more deliveries, and hand back all that are unsettled, in their order.
+
+        When more than 32 acks left in the last milliseconds, RabbitMQ may not have passed all of them on to
+        the queue and forget the rest: these are delivered again.
+        """
+        self.pause()
+        if self._keeper is not None:
+            await asyncio.wait([self._keeper])
         if self._session is not None:
             await self._session.close()
 
@@ -172,7 +184,6 @@ class _Session:
         self.queue = queue
         self.ledger = Ledger()
         self.live = True
-        self.consuming = False
         self._channel = channel
         self._on_delivery = on_delivery
         self._on_void = on_void
@@ -184,22 +195,14 @@ class _Session:
         self._channel.on_closed(lambda reason: self._lost(str(reason)))
         self._channel.on_cancelled(lambda: self._lost("RabbitMQ cancelled the consumer: its queue is gone"))
         await self._channel.qos(prefetch)
-        self.consuming = True
         await self._channel.consume(self.queue, self._take, tag=_TAG, arguments=arguments)
 
     async def wait_void(self) -> None:
         await asyncio.shield(self._void)
 
-    async def cancel(self) -> None:
-        if self.consuming:
-            self.consuming = False
-            with contextlib.suppress(BrokerUnavailableError):  # then it is lost, and void
-                await self._channel.cancel(_TAG)
-
     async def close(self) -> None:
+        """Close the channel: RabbitMQ puts what is unsettled back into the queue, lowest tag first."""
         self._flush()
-        for tag in self.ledger.unsettled():
-            self.requeue(tag)
         self.live = False
         await self._channel.close()
 
@@ -215,8 +218,6 @@ class _Session:
     def _take(self, method: bytes, header: bytes, body: bytes) -> None:
         delivery = Delivery(self, method, header, body)
         self.ledger.deliver(delivery.tag)
-        if not self.consuming:
-            return  # it was on its way when the consumer was cancelled; it is handed back in its turn
         try:
             self._on_delivery(delivery)
         except Exception:  # noqa: BLE001 - the owner's mistake must not cost the connection
@@ -233,7 +234,7 @@ class _Session:
     def _lost(self, reason: str) -> None:
         if not self.live:
             return
-        self.live = self.consuming = False
+        self.live = False
         self._void.set_result(None)
         self._channel.abandon()
         _log.warning("consumer of %s lost its channel: %s", self.queue, reason)

@@ -34,10 +34,6 @@ class Ledger:
         """Note that a delivery is handed back; False when it was settled before."""
         return self._unsettled.pop(tag, 0) is None
 
-    def unsettled(self) -> list[int]:
-        """Return what is open, lowest tag first."""
-        return list(self._unsettled)
-
     def take_acks(self) -> list[tuple[int, bool]]:
         """Return the acks to send, as tags and whether all below are meant too, and forget them."""
         acked, self._acked = sorted(self._acked), []

@@ -30,7 +30,7 @@ async def remove_endpoint(
     settle: float = SETTLE,
     within: float = 30.0,
 ) -> int:
-    """Unbind a queue from everything, make dead letters of what is left, delete it; return how many they were.
+    """Unbind a queue, make dead letters of what is in it, delete it; return how many they were.
 
     Deleting a bound queue closes the connections of publishers with messages in flight (541), and deleting
     one with messages dead-letters nothing. ``bindings`` are all that it may have. Its workers have stopped

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     database_url: str = "sqlite:///claimbus.db"
     """sqlite:///FILE or postgresql://user:password@host/name."""
 
+    database_timeout: Duration = timedelta(seconds=10)
+    """How long a transaction waits for another's lock."""
+
     tls_ca_file: Path | None = None
     """CA certificates (PEM) that RabbitMQ's and Redis's certificates are checked against."""
     tls_certificate_file: Path | None = None

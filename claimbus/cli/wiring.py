@@ -55,7 +55,9 @@ class Wiring:
 
     def database(self) -> Database:
         """Open the database, its schema brought up to date."""
-        return self._open.enter_context(Database.open(self.settings.database_url))
+        settings = self.settings
+        timeout = settings.database_timeout.total_seconds()
+        return self._open.enter_context(Database.open(settings.database_url, lock_timeout_s=timeout))
 
     async def store(self) -> ClaimStore:
         """Open the claim store; refuses a Redis that would lose claims."""

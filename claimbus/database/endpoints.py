@@ -13,7 +13,7 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import Any, Final, Unpack
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
 from claimbus.database import audit, endpoint_limits, participants, schema
 from claimbus.database.audit import Act, Subject
@@ -181,11 +181,8 @@ def rotate_secret(
     column, ends = schema.endpoint_secrets.c, act.at + overlap
     of_endpoint = column.endpoint_id == endpoint_id
     connection.execute(delete(schema.endpoint_secrets).where(of_endpoint, column.expires_at <= act.at))
-    connection.execute(
-        update(schema.endpoint_secrets)
-        .where(of_endpoint, func.coalesce(column.expires_at, ends) >= ends)
-        .values(expires_at=ends)
-    )
+    lasting = or_(column.expires_at.is_(None), column.expires_at > ends)
+    connection.execute(update(schema.endpoint_secrets).where(of_endpoint, lasting).values(expires_at=ends))
     _add_secret(connection, endpoint_id, act)
     return _revise(connection, before, act, "secret rotated")
 

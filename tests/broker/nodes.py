@@ -38,9 +38,9 @@ class Node:
     def add_vhost(self, vhost: str) -> str:
         """Make a vhost and return its AMQP URL."""
         self.call(f'rabbit_vhost:add(<<"{vhost}">>, <<"test">>)')
-        everything = ", ".join(['<<".*">>'] * 3)
+        rights = '<<".*">>, <<".*">>, <<".*">>'
         self.call(
-            f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, <<"{vhost}">>, {everything}, <<"test">>)'
+            f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, <<"{vhost}">>, {rights}, <<"test">>)'
         )
         return f"amqp://guest:guest@127.0.0.1:{self.port}/{vhost}"
 

@@ -8,21 +8,19 @@ import pytest
 from claimstore import ClaimStore
 from claimstore.connection import Connection
 from tests.claimstore.private import PrivateRedis
-
-
-@pytest.fixture
-async def store(redis_url: str, key_prefix: str) -> AsyncIterator[ClaimStore]:
-    async with await ClaimStore.open(redis_url, prefix=key_prefix, strict=False) as store:
-        yield store
-        await remove_all(store.connection)
+from tests.claimstore.samples import keys
 
 
 @pytest.fixture
 async def connection(redis_url: str, key_prefix: str) -> AsyncIterator[Connection]:
-    connection = await Connection.open(redis_url, prefix=key_prefix)
-    yield connection
-    await remove_all(connection)
-    await connection.aclose()
+    async with await Connection.open(redis_url, prefix=key_prefix) as connection:
+        yield connection
+        await connection.ask_many(("UNLINK", key) for key in await keys(connection))
+
+
+@pytest.fixture
+def store(connection: Connection) -> ClaimStore:
+    return ClaimStore(connection)
 
 
 @pytest.fixture
@@ -33,13 +31,3 @@ def private_redis(tmp_path: Path) -> Iterator[PrivateRedis]:
     redis.wait()
     yield redis
     redis.kill()
-
-
-async def remove_all(connection: Connection) -> None:
-    cursor = b"0"
-    while True:
-        cursor, keys = await connection.ask("SCAN", cursor, "MATCH", f"{connection.prefix}*", "COUNT", 1000)
-        if keys:
-            await connection.ask("UNLINK", *keys)
-        if cursor == b"0":
-            return

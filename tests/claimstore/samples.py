@@ -1,4 +1,4 @@
-"""Events to check in, one by one and as hypothesis draws them."""
+"""Events to check in, one by one and as hypothesis draws them; and the keys that they became."""
 
 import json
 import random
@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from claimbus.events.event import ALL, Event, new_id
+from claimstore.connection import Connection
 
 JSON_BODY = json.dumps(
     {"mrid": "12345", "status": "OUT", "curtailments": [{"mw": mw, "unit": "MW"} for mw in range(60)]}
@@ -27,6 +28,18 @@ def an_event(**given: Any) -> Event:  # noqa: ANN401  # any attribute of an even
         "sequence": 3,
     }
     return Event(**(attributes | given))
+
+
+async def keys(connection: Connection) -> set[bytes]:
+    """All keys with the connection's prefix."""
+    found: set[bytes] = set()
+    cursor = b"0"
+    while True:
+        pattern = f"{connection.prefix}*"
+        cursor, page = await connection.ask("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
+        found.update(page)
+        if cursor == b"0":
+            return found
 
 
 def noise(size: int, seed: int = 1) -> bytes:

@@ -26,7 +26,7 @@ def test_a_redis_as_it_should_be_is_ok_throughout() -> None:
     findings = judge(GOOD, appendfsync="always")
     assert {finding.severity for finding in findings} == {"ok"}
     assert [finding.setting for finding in findings] == [
-        "version", "role", "maxmemory-policy", "appendonly", "appendfsync", "maxmemory",
+        "version", "cluster-enabled", "role", "maxmemory-policy", "appendonly", "appendfsync", "maxmemory",
     ]  # fmt: skip
 
 
@@ -34,6 +34,7 @@ def test_a_redis_as_it_should_be_is_ok_throughout() -> None:
     ("fact", "fsync", "severity", "setting", "advice"),
     [
         ({"redis_version": "6.2.14"}, "always", "error", "version", "7.0 or newer"),
+        ({"redis_mode": "cluster"}, "always", "error", "cluster-enabled", "not supported"),
         ({"role": "slave"}, "always", "error", "role", "master"),
         ({"maxmemory_policy": "volatile-lru"}, "always", "error", "maxmemory-policy", "noeviction"),
         ({"maxmemory_policy": "allkeys-lru"}, "always", "error", "maxmemory-policy", "noeviction"),

@@ -10,6 +10,8 @@ from claimbus.events.errors import ConfigurationError, UnavailableError
 from claimstore import ClaimStore
 from claimstore.connection import Connection
 from claimstore.errors import StoreFullError, StoreUnavailableError
+from claimstore.holds import Holds
+from claimstore.memory import Decision, OutageMemory
 from tests.claimstore.private import PrivateRedis, free_port
 from tests.claimstore.samples import JSON_BODY, an_event, noise
 from tests.waiting import eventually
@@ -51,8 +53,25 @@ async def test_a_full_store_refuses_check_ins_and_still_redeems(private_redis: P
     assert issubclass(StoreFullError, UnavailableError)
 
 
+async def test_a_full_store_does_nothing_by_halves_and_can_still_forget(private_redis: PrivateRedis) -> None:
+    async with await Connection.open(private_redis.url) as connection:
+        memory, holds = OutageMemory(connection, "oms"), Holds(connection, threshold=1)
+        first, second = (Decision(mrid, 0, b"", present=True, event=b"event") for mrid in ("first", "second"))
+        await memory.commit(1, [first])
+        assert (await holds.failed("endpoint")).begins
+        await connection.ask("CONFIG", "SET", "maxmemory", 1)
+        with pytest.raises(StoreFullError):
+            await memory.commit(2, [second])
+        await memory.done([first.change])
+        assert await holds.succeeded("endpoint")
+        await connection.ask("CONFIG", "SET", "maxmemory", 0)
+        assert list(await memory.recall()) == ["first"]
+        assert await memory.pending() == []
+        assert await memory.commit(1, [second]) == [True]
+
+
 async def test_a_redis_that_hangs_is_unavailable_within_its_time(private_redis: PrivateRedis) -> None:
-    async with await ClaimStore.open(private_redis.url, answer_within=0.3) as store:
+    async with await ClaimStore.open(private_redis.url, answer_within=1) as store:
         private_redis.signal(signal.SIGSTOP)
         answers = await asyncio.gather(
             *(store.check_in(an_event()) for _ in range(1000)), return_exceptions=True

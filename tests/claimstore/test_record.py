@@ -2,7 +2,7 @@
 
 import hashlib
 
-import msgpack  # type: ignore[import-untyped]  # ships no types
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

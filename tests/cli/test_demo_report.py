@@ -109,6 +109,13 @@ def test_a_malformed_row_is_counted_and_tells_nothing(tmp_path: Path, spoiled: s
     assert len(snapshot.malformed) == 1
 
 
+def test_an_outage_of_two_resources_is_malformed(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", row(), row(resource="VALE_1_UNIT 1"), row(mrid="2"))
+    (snapshot,) = read_report([path])
+    assert snapshot.doubts("1", "HILL_1_UNIT 1")
+    assert not snapshot.doubts("2", "HILL_1_UNIT 1", vanished=True)
+
+
 @pytest.mark.parametrize(
     ("day", "utc_hours"),
     [("2026-03-07", 24), ("2026-03-08", 23), ("2026-10-31", 24), ("2026-11-01", 25)],
@@ -132,4 +139,5 @@ def test_hours_that_the_clock_shows_twice_or_never(tmp_path: Path) -> None:
     assert times("2026-03-08 01:59", "2026-03-08 03:00") == ["09:59", "10:00"]
     assert times("2026-03-08 02:30", "2026-03-08 03:30") == ["10:30", "10:30"]
     assert times("2026-11-01 01:10", "2026-11-01 01:40") == ["08:10", "08:40"]
+    assert times("2026-11-01 01:10-08:00", "2026-11-01 01:40-08:00") == ["09:10", "09:40"]
     assert times("2026-11-01 01:40", "2026-11-01 01:10") == ["08:40", "09:10"]

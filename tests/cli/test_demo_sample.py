@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 
 from claimbus.cli.demo import make_sample
-from claimbus.cli.demo.expectation import Expectation, Identity, expect, read_owners
+from claimbus.cli.demo.expectation import Expectation, expect, participants_of, read_owners
 from claimbus.cli.demo.make_sample import FEED, OWNERS, PARTICIPANTS
 from claimbus.cli.demo.plan import Plan, make_plan
 from claimbus.cli.demo.report import Snapshot, read_report
-from claimbus.events import outages
 from claimbus.events.event import is_participant_id
-from producers import feed
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +22,7 @@ def snapshots() -> list[Snapshot]:
 
 @pytest.fixture(scope="module")
 def plan(snapshots: list[Snapshot]) -> Plan:
-    return make_plan(PARTICIPANTS, [snapshot.trade_date for snapshot in snapshots])
+    return make_plan(participants_of(read_owners(OWNERS)), [snapshot.trade_date for snapshot in snapshots])
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +86,7 @@ def test_no_time_in_it_is_one_that_the_clock_skipped() -> None:
 
 
 def test_every_participant_owns_something_and_receives_something(expectation: Expectation) -> None:
-    owners = read_owners(OWNERS)
-    assert {owner.participant: owner.organisation for owner in owners} == PARTICIPANTS
+    assert list(participants_of(read_owners(OWNERS)).items()) == list(PARTICIPANTS.items())
     assert len(PARTICIPANTS) == 20
     assert len(set(PARTICIPANTS.values())) == 15
     assert all(expectation.due.values())
@@ -110,25 +107,3 @@ def test_every_planned_fault_has_something_to_bite_on(plan: Plan, expectation: E
         assert len(expectation.due[participant]) >= 2 * max(fault.every, 1)
         assert set(fault.types) <= due[participant]
     assert date(2026, 3, 8) in expectation.daily
-
-
-def test_the_product_finds_the_same_differences_in_it(expectation: Expectation) -> None:
-    known: dict[str, outages.Outage] = {}
-    departed: set[str] = set()
-    sequences: Counter[str] = Counter()
-    found: set[Identity] = set()
-    for snapshot in feed.read(FEED):
-        unread = snapshot.unread(known)
-        for change in outages.differences(
-            known, snapshot.outages, at=snapshot.at, departed=departed, unread=unread
-        ):
-            sequences[change.mrid] += 1
-            found.add(Identity(f"oms.resource-outage.{change.kind}", change.mrid, sequences[change.mrid]))
-            if change.after is None:
-                departed.add(change.mrid)
-                del known[change.mrid]
-            else:
-                departed.discard(change.mrid)
-                known[change.mrid] = change.after
-    expected = expectation.audience.keys() | expectation.parked
-    assert found == {event for event in expected if event.type.startswith("oms.")}

@@ -136,6 +136,7 @@ async def test_slow_and_failing_combine(receivers: Receivers) -> None:
         answer = await post(hook)
     assert answer.status == 503
     assert answer.duration_ms >= 200
+    assert (receiver.received[0].answered, receiver.received[0].delay) == ("503", 0.2)
 
 
 async def test_a_client_certificate_can_be_demanded(tmp_path: Path) -> None:

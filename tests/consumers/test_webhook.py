@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from claimbus.cli.demo.receivers import Behaviour, Receivers
 from claimbus.events.errors import InvalidEventError, InvalidInputError
+from consumers.answer import MAX_RETRY_AFTER, retry_after_of
+from consumers.binding import event_headers
 from consumers.signature import Signer, new_secret
-from consumers.webhook import check_url, event_headers
+from consumers.webhook import check_url
 from tests.consumers.webhooks import EVENT, post, webhook_to
 from tests.waiting import eventually
 
@@ -41,6 +43,7 @@ async def test_an_event_arrives_as_a_signed_binary_cloudevent(receivers: Receive
     assert got.header("claimbus-replay") is None
     assert got.header("content-type") == "application/json"
     assert got.header("user-agent") == "claimbus"
+    assert got.header("accept-encoding") is None
     parsed = from_binary_event(HTTPMessage(dict(got.headers), got.body or b""))
     assert parsed.get_data() == {"mw": 12}
     assert parsed.get_subject() == "Diablo Canyon ½, unit 1"
@@ -189,6 +192,14 @@ async def test_retry_after_is_read_and_bounded(
         answer = await post(hook)
     assert answer.status == 429
     assert answer.retry_after is None if low is None else low <= (answer.retry_after or 0) <= (high or 0)
+
+
+@given(
+    value=st.text() | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,5} Jan [0-9]{1,9} [0-9:]{1,9} [+-][0-9]{1,20}")
+)
+def test_no_retry_after_is_out_of_bounds(value: str) -> None:
+    seconds = retry_after_of(value)
+    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER
 
 
 async def test_connections_are_kept_and_bounded(receivers: Receivers) -> None:

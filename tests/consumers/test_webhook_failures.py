@@ -18,7 +18,7 @@ from claimbus.cli.demo.authority import Authority
 from claimbus.cli.demo.receivers import Behaviour, Receivers
 from claimbus.events.tls import server_context
 from consumers.addresses import AddressGuard
-from tests.consumers.webhooks import Serve, post, request, serving, webhook, webhook_to
+from tests.consumers.webhooks import Serve, Settings, post, request, serving, webhook, webhook_to
 from tests.waiting import eventually
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -82,7 +82,6 @@ async def test_a_handshake_that_never_comes_ends_with_the_connect_timeout(author
         async with webhook(url, ca_pem=authority.ca_pem, connect_timeout=0.2) as hook:
             answer = await post(hook)
     assert (answer.failure, answer.sent) == ("connect", False)
-    assert answer.duration_ms < 2_000
 
 
 def expired(authority: trustme.CA) -> trustme.LeafCert:
@@ -172,7 +171,7 @@ async def test_an_answer_that_takes_too_long_ends_with_the_total_timeout(
     async with webhook_to(receiver, timeout=0.3) as hook:
         answer = await post(hook)
     assert (answer.failure, answer.sent) == ("timeout", True)
-    assert 300 <= answer.duration_ms < 2_000
+    assert answer.duration_ms >= 300
     assert len(receiver.received) == 1
 
 
@@ -219,7 +218,20 @@ async def test_a_status_counts_even_if_its_body_is_broken(
     async with serving(begin, tls) as url, webhook(url, ca_pem=authority.ca_pem, timeout=0.3) as hook:
         answer = await post(hook)
     assert (answer.status, answer.failure) == (200, None)
-    assert answer.duration_ms < 2_000
+
+
+@pytest.mark.parametrize("value", [b"\xff\xfe", b"Mon, 01 Jan 2024 00:00:00 +99999999999999", b""])
+async def test_a_hostile_header_does_not_hide_the_status(
+    authority: Authority, tls: ssl.SSLContext, value: bytes
+) -> None:
+    async def spoil(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(b"HTTP/1.1 503 \xff\r\nretry-after: " + value + b"\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+
+    async with serving(spoil, tls) as url, webhook(url, ca_pem=authority.ca_pem) as hook:
+        answer = await post(hook)
+    assert (answer.status, answer.retry_after) == (503, None)
 
 
 async def test_all_connections_busy(receivers: Receivers) -> None:
@@ -243,23 +255,42 @@ async def test_closing_ends_what_is_under_way(receivers: Receivers) -> None:
         assert (await post(hook)).failure == "closed"
 
 
-async def test_an_unusable_client_certificate_is_our_own_fault(receivers: Receivers) -> None:
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"identity_pem": b"junk"}, "identity_pem"),
+        ({"ca_pem": None}, "No CA certificates were loaded from the system"),
+        ({"ca_pem": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}, "BadEncoding"),
+    ],
+)
+async def test_unusable_certificates_are_our_own_fault(
+    receivers: Receivers, monkeypatch: pytest.MonkeyPatch, settings: Settings, reason: str
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
+    monkeypatch.setenv("SSL_CERT_DIR", "/nonexistent")
     receiver = await receivers.add("PGAE")
-    async with webhook_to(receiver, identity_pem=b"junk") as hook:
+    async with webhook_to(receiver, **settings) as hook:
         answer = await post(hook)
     assert (answer.failure, answer.sent) == ("configuration", False)
+    assert reason in answer.detail
 
 
 async def test_a_connection_that_the_server_closed_while_idle_is_replaced(
     authority: Authority, tls: ssl.SSLContext
 ) -> None:
+    closed: asyncio.Queue[None] = asyncio.Queue()
+
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await request(reader)
         writer.write(OK)
-        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        closed.put_nowait(None)
 
     async with serving(once, tls) as url, webhook(url, ca_pem=authority.ca_pem) as hook:
-        assert [(await post(hook)).status for _ in range(20)] == [200] * 20
+        for _ in range(5):
+            assert (await post(hook)).status == 200
+            await closed.get()
 
 
 async def test_a_close_that_crosses_the_next_request_is_a_reset(

@@ -1,6 +1,8 @@
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -22,11 +24,20 @@ def shared_postgresql() -> Iterator[Database]:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("migrated") / "claimbus.db"
+    Database.open(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty database of each kind."""
     if request.param == "sqlite":
-        with Database.open(request.getfixturevalue("sqlite_url")) as opened:
+        path = shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path)
+        with Database.open(f"sqlite:///{path}") as opened:
             yield opened
         return
     shared: Database = request.getfixturevalue("shared_postgresql")
@@ -42,3 +53,11 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
 @pytest.fixture
 def act() -> Act:
     return Act("jane", reason="a test")
+
+
+@pytest.fixture(scope="module")
+def shared_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """One SQLite database for the examples of a property; each of them is to be rolled back."""
+    folder = tmp_path_factory.mktemp("shared")
+    with Database.open(f"sqlite:///{folder / 'claimbus.db'}") as database:
+        yield database

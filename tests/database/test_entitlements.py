@@ -1,6 +1,4 @@
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -108,17 +106,6 @@ def test_an_end_before_the_beginning_is_refused() -> None:
     assert caught.value.field == "valid_to"
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """A SQLite database with three participants, for many examples that are each rolled back."""
-    folder: Path = tmp_path_factory.mktemp("entitlements")
-    with Database.open(f"sqlite:///{folder / 'claimbus.db'}") as database:
-        with database.transaction() as connection:
-            for name in ("AA", "BB", "CC"):
-                participants.add(connection, name, "One", Act("jane"))
-        yield database
-
-
 _hours = st.integers(0, 12)
 _spans = st.builds(
     lambda resource, owner, begin, length: Entitlement(
@@ -136,14 +123,16 @@ _spans = st.builds(
 
 @given(st.lists(_spans, max_size=8, unique_by=lambda one: one.key), st.integers(-1, 26))
 def test_owners_are_those_whose_span_holds_the_moment(
-    empty: Database, spans: list[Entitlement], days: int
+    shared_sqlite: Database, spans: list[Entitlement], days: int
 ) -> None:
     at = NEW_YEAR + days * DAY
     wanted: dict[str, set[str]] = {}
     for one in spans:
         if one.valid_from <= at and (one.valid_to is None or at < one.valid_to):
             wanted.setdefault(one.resource_id, set()).add(one.participant_id)
-    with empty.transaction() as connection:
+    with shared_sqlite.transaction() as connection:
+        for name in ("AA", "BB", "CC"):
+            participants.add(connection, name, "One", Act("jane"))
         entitlements.put(connection, spans, Act("jane"))
         found = entitlements.all_owners(connection, at)
         assert entitlements.owners(connection, ["R1", "R2"], at) == found

@@ -39,7 +39,7 @@ def test_the_code_names_its_newest_revision() -> None:
 
 def test_processes_that_start_at_once_migrate_once(database_url: str) -> None:
     opening = "from claimbus.database import Database\n"
-    together(opening, "Database.open(sys.argv[1]).close()", [[database_url]] * 4)
+    together(opening, "Database.open(sys.argv[1]).close()", [[database_url]] * 3)
     with Database.open(database_url) as database, database.snapshot() as connection:
         assert migration.revision(connection) == REVISION
 

@@ -87,6 +87,13 @@ def test_outages_are_equal_exactly_when_their_bytes_and_fingerprints_are(one: Ou
     assert (one == other) == (one.to_bytes() == other.to_bytes()) == (one.fingerprint == other.fingerprint)
 
 
+def test_minus_zero_is_zero() -> None:
+    zero, minus = (
+        replace(OUT, pmax_mw=mw, curtailments=(Curtailment(NEW_YEAR, NOON, mw),)) for mw in (0.0, -0.0)
+    )
+    assert zero.fingerprint == minus.fingerprint
+
+
 @given(outages)
 def test_an_outage_comes_back_from_its_bytes_and_its_body(outage: Outage) -> None:
     assert Outage.from_bytes(outage.to_bytes()) == outage

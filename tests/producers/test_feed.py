@@ -1,12 +1,14 @@
 import csv
 import gzip
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from zipfile import ZipFile
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -26,10 +28,9 @@ HEADER = (
     "OUTAGE MRID,RESOURCE NAME,RESOURCE ID,OUTAGE TYPE,NATURE OF WORK,CURTAILMENT START DATE TIME,"
     "CURTAILMENT END DATE TIME,CURTAILMENT MW,RESOURCE PMAX MW,NET QUALIFYING CAPACITY MW"
 )
-MORNING = "15120034,SUN RIVER 1,SUNRIV_2_UNIT 1,FORCED,PLANT_TROUBLE,2026-01-15 00:00,2026-01-15 12:00,150,150,120.5"
-EVENING = (
-    "15120034,SUN RIVER 1,SUNRIV_2_UNIT 1,FORCED,PLANT_TROUBLE,2026-01-15 12:00,2026-01-15 23:59,40,150,120.5"
-)
+SUN_RIVER = "15120034,SUN RIVER 1,SUNRIV_2_UNIT 1,FORCED,PLANT_TROUBLE,2026-01-15"
+MORNING = f"{SUN_RIVER} 00:00,2026-01-15 12:00,150,150,120.5"
+EVENING = f"{SUN_RIVER} 12:00,2026-01-15 23:59,40,150,120.5"
 OTHER = "15120035,MESA,MESA_7_SOLAR1,PLANNED,UNIT_TESTING,2026-01-15 08:00,2026-01-15 09:00,7.5,20,0"
 
 
@@ -104,6 +105,19 @@ def test_a_file_without_dates_is_of_the_time_it_was_written_unless_told(tmp_path
     assert only(file).at == datetime.fromtimestamp(1_768_500_000, UTC)
     assert next(read(file, at=at("2026-01-15T09:00"))).at == at("2026-01-15T09:00")
     assert only(file).date is None
+
+
+@pytest.mark.parametrize("name", ["report-20260115.csv", "2026-01-15.csv", "outages 20260115 (1).csv"])
+def test_a_file_is_of_the_date_in_its_name(name: str, tmp_path: Path) -> None:
+    file = written(tmp_path, HEADER, MORNING).rename(tmp_path / name)
+    assert (only(file).date, only(file).at) == (date(2026, 1, 15), at("2026-01-15T08:00"))
+    [told] = read(file, at=at("2026-02-01T00:00"))
+    assert (told.date, told.at) == (None, at("2026-02-01T00:00"))
+
+
+def test_a_number_that_is_no_date_does_not_date_a_file(tmp_path: Path) -> None:
+    for name in ("report-20261315.csv", "report-120260115.csv"):
+        assert only(written(tmp_path, HEADER, MORNING).rename(tmp_path / name)).date is None
 
 
 def test_a_file_with_dates_is_a_snapshot_a_date(tmp_path: Path) -> None:
@@ -200,6 +214,11 @@ GONE = OTHER.replace("15120035", "15120036").replace("MESA_7_SOLAR1", "MESA_8_SO
         Doubt([MORNING, OTHER, EVENING.replace("15120034", "")], {"15120034"}, {"15120036"}),
         Doubt(
             [OTHER, MORNING.replace("15120034", "").replace("SUNRIV_2_UNIT 1", "")], {"15120034", "15120036"}
+        ),
+        Doubt(
+            [MORNING.replace("34,", "37,"), EVENING.replace("15120034", ""), OTHER],
+            {"15120034", "15120037"},
+            {"15120036"},
         ),
         Doubt([MORNING, EVENING, OTHER, "", ",,,,,,,,,", ",Figures are preliminary"], set(), {"15120036"}),
     ],
@@ -339,7 +358,7 @@ def typed(line: str) -> list[object]:
     """The cells of a line as a workbook holds them."""
     mrid, *words, start, end, mw, pmax, nqc = line.split(",")
     times = [datetime.fromisoformat(start), datetime.fromisoformat(end)]
-    return [int(mrid), *words, *times, float(mw), float(pmax), float(nqc)]
+    return [float(mrid), *words, *times, float(mw), float(pmax), float(nqc)]
 
 
 def test_the_published_workbook_says_the_same_as_the_csv(tmp_path: Path) -> None:
@@ -347,6 +366,19 @@ def test_the_published_workbook_says_the_same_as_the_csv(tmp_path: Path) -> None
     snapshot = only(file)
     assert snapshot.problems == ()
     assert snapshot.outages == only(written(tmp_path, HEADER, MORNING, OTHER, EVENING)).outages
+
+
+def test_a_workbook_of_another_program_is_read(tmp_path: Path) -> None:
+    made = workbook(tmp_path / "made.xlsx", [HEADER.split(","), typed(MORNING), typed(OTHER)])
+    file = tmp_path / "feed.xlsx"
+    with ZipFile(made) as old, ZipFile(file, "w") as new:
+        for name in old.namelist():
+            part = re.sub(
+                rb'<dimension ref="[^"]+"', b'<dimension ref="A1"', old.read(name)
+            )  # the size is wrong
+            part = re.sub(rb"<cellStyles.*</cellStyles>", b"", part)
+            new.writestr(name, part.replace(b"<v>15120034</v>", b"<v>1.5120034E7</v>"))
+    assert only(file).outages == only(made).outages
 
 
 def test_a_malformed_row_of_a_workbook_is_reported_with_its_row(tmp_path: Path) -> None:

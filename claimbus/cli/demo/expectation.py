@@ -165,6 +165,13 @@ def read_owners(path: Path) -> list[Owner]:
         ]
 
 
+def participants_of(owners: Iterable[Owner]) -> dict[str, str]:
+    """Return the organisation of each participant, in order of their IDs."""
+    return {
+        owner.participant: owner.organisation for owner in sorted(owners, key=lambda owner: owner.participant)
+    }
+
+
 def deal_owners(snapshots: Iterable[Snapshot], participants: Mapping[str, str]) -> list[Owner]:
     """Give each resource to one participant, by a fixed hash of its ID.
 

@@ -1,7 +1,7 @@
 """The curtailment report, read once more without the product, for `claimbus.cli.demo.expectation`.
 
-Times are local to Los Angeles and kept in UTC: one that the clock shows twice is the first, unless the end
-would lie before its start; one that the clock skips counts by the offset before the gap.
+Times without an offset are local to Los Angeles: one that the clock shows twice is the first, unless the end
+would lie before its start; one that the clock skips counts by the offset before the gap. All are kept in UTC.
 """
 
 import csv
@@ -23,6 +23,7 @@ SHEET: Final = "PREV_DAY_OUTAGES"
 """The sheet of the published workbook; of another workbook the first sheet is read."""
 
 _TEXTS = ("RESOURCE NAME", "RESOURCE ID", "OUTAGE TYPE", "NATURE OF WORK", "OUTAGE STATUS")
+_RESOURCE, _STATUS = _TEXTS.index("RESOURCE ID"), _TEXTS.index("OUTAGE STATUS")
 _LIMITS = ("RESOURCE PMAX MW", "NET QUALIFYING CAPACITY MW")
 _START, _END = "CURTAILMENT START DATE TIME", "CURTAILMENT END DATE TIME"
 _DATE_IN_NAME = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?!\d)")
@@ -52,12 +53,12 @@ class Outage(NamedTuple):
     @property
     def resource_id(self) -> str:
         """The resource that it is an outage of."""
-        return self.texts[_TEXTS.index("RESOURCE ID")]
+        return self.texts[_RESOURCE]
 
     @property
     def status(self) -> str:
         """Its status, empty in a report that tells none."""
-        return self.texts[_TEXTS.index("OUTAGE STATUS")]
+        return self.texts[_STATUS]
 
     @property
     def end(self) -> datetime:
@@ -106,7 +107,10 @@ def read_report(paths: Iterable[Path], days: int | None = None) -> list[Snapshot
             else:
                 rows[trade_date, mrid].append(row)
         for (trade_date, mrid), found in rows.items():
-            snapshots[trade_date].outages[mrid] = _outage(found)
+            outage = _outage(found)
+            if any(row.texts[_RESOURCE] != outage.resource_id for row in found):
+                snapshots[trade_date].malformed.append((mrid, ""))  # an outage of two resources
+            snapshots[trade_date].outages[mrid] = outage
     return [snapshots[day] for day in sorted(snapshots)[:days]]
 
 
@@ -168,8 +172,9 @@ def _local(cell: object) -> datetime:
 
 
 def _moment(cell: object, fold: int = 0) -> datetime:
-    """Return a local time in UTC; of one that the clock shows twice, ``fold`` tells which."""
-    return _local(cell).replace(tzinfo=ZONE, fold=fold).astimezone(UTC)
+    """Return a time in UTC; of a local one that the clock shows twice, ``fold`` tells which."""
+    moment = _local(cell)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=ZONE, fold=fold)).astimezone(UTC)
 
 
 def _megawatts(cell: object) -> float:

@@ -33,7 +33,6 @@ ROWS: Final = 10
 STYLES: Final[Mapping[str, str]] = {"ok": "green", "held": "red", "down": "red"}
 """Colours of the endpoints' states; any other is yellow."""
 
-
 DONE: Final = "✓"
 BUSY: Final = "●"
 OPEN: Final = "·"

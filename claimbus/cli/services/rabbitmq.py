@@ -42,6 +42,7 @@ class RabbitNode(Server):
         self.amqp_url = f"amqp://guest:guest@127.0.0.1:{amqp}/"
         self.management_url = f"http://guest:guest@127.0.0.1:{management}"
         environment = {
+            "ERL_CRASH_DUMP_SECONDS": "0",
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(epmd),
             "ERL_INETRC": str(directory / "inetrc"),

@@ -19,7 +19,8 @@ from claimbus.events.errors import UnavailableError
 # Below the range from which Linux takes the ports of outgoing connections: there, a client that keeps trying
 # a stopped server's port ends up connected to itself, and the server cannot come back.
 PORTS = range(20_000, 32_000)
-LOG_TAIL = 15  # lines
+LOG_TAIL = 60  # lines; RabbitMQ's crash reports stand between its reason and the end
+LOG_WIDTH = 200  # characters
 
 
 class ServicesError(UnavailableError):
@@ -158,4 +159,4 @@ class Server:
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:]
-        return "\n  ".join([f"The end of {self.log}:", *lines])
+        return "\n  ".join(["The end of its log:", *(line[:LOG_WIDTH] for line in lines)])

@@ -38,7 +38,7 @@ class Specification(BaseModel):
 
 async def run(specification: Specification) -> None:
     """Run the receivers until standard input ends."""
-    async with Receivers.open(specification.directory) as receivers:
+    async with Receivers.open(specification.directory, remember=False) as receivers:
         for wish in specification.receivers:
             await receivers.add(wish.name, *wish.behaviours or (), secrets=wish.secrets or (), port=wish.port)
         ready = {

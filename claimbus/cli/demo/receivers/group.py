@@ -22,12 +22,15 @@ _TICK: Final = 0.05
 class Receivers:
     """Opened by `open`, grown by `add`. ``authority`` is whom to trust, ``record`` the file they write."""
 
-    def __init__(self, host: str, tls: SSLContext, authority: Authority, record: Path) -> None:
+    def __init__(
+        self, host: str, tls: SSLContext, authority: Authority, record: Path, *, remember: bool
+    ) -> None:
         self.authority = authority
         self.record = record
         self.by_name: dict[str, Receiver] = {}
         self._host = host
         self._tls = tls
+        self._remember = remember
         self._file = record.open("ab", buffering=0)
         self._began: float | None = None
 
@@ -41,17 +44,18 @@ class Receivers:
         host: str = "127.0.0.1",
         names: Sequence[str] = ("localhost",),
         client_certificates: bool = False,
+        remember: bool = True,
     ) -> AsyncIterator["Receivers"]:
         """Open receivers that keep their files in ``directory``; leaving closes them all.
 
         ``host`` is the IP address that they listen on, ``names`` are the host names that their certificate is
         good for besides. With ``client_certificates``, clients must show one of the authority. Without an
-        authority they make one.
+        authority they make one. Without ``remember``, what they receive is in the record only.
         """
         authority = authority or Authority(directory)
         certificate = authority.server("receivers", host, *names)
         tls = server_context(certificate, client_ca_file=authority.ca if client_certificates else None)
-        receivers = cls(host, tls, authority, directory / "received.jsonl")
+        receivers = cls(host, tls, authority, directory / "received.jsonl", remember=remember)
         watch = asyncio.create_task(receivers._watch())
         try:
             yield receivers
@@ -80,6 +84,7 @@ class Receivers:
             port=port,
             elapsed=self._elapsed,
             write=self._write,
+            remember=self._remember,
         )
         self.by_name[name] = receiver
         await receiver.behave(*behaviours)

@@ -36,8 +36,12 @@ class Receiver:
         port: int,
         elapsed: Callable[[], float],
         write: Callable[[Received], None],
+        remember: bool,
     ) -> None:
-        """``elapsed``: seconds since the first request to any receiver. ``write`` records a request."""
+        """``elapsed``: seconds since the first request to any receiver. ``write`` records a request.
+
+        Without ``remember``, ``received`` stays empty, and so does the memory of a long run.
+        """
         self.name = name
         self.secrets = tuple(secrets)
         self.ca_pem = ca_pem
@@ -46,6 +50,9 @@ class Receiver:
         self._tls = tls
         self._elapsed = elapsed
         self._write = write
+        self._remember = remember
+        self._requests = 0
+        self._settling = asyncio.Lock()
         self._behaviours: tuple[Behaviour, ...] = ()
         self._server: asyncio.Server | None = None
         self._conversations: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -75,13 +82,14 @@ class Receiver:
 
     async def settle(self) -> None:
         """Listen, or stop listening, as the behaviours want it now."""
-        elapsed = self._elapsed()
-        down = any(behaviour.kind == "down" and behaviour.during(elapsed) for behaviour in self._behaviours)
-        if down and self._server is not None:
-            await self._stop()
-        elif not down and self._server is None:
-            listening = _bound(self._host, self.port)
-            self._server = await asyncio.start_server(self._connected, sock=listening, ssl=self._tls)
+        async with self._settling:
+            now = self._elapsed()
+            down = any(behaviour.kind == "down" and behaviour.during(now) for behaviour in self._behaviours)
+            if down and self._server is not None:
+                await self._stop()
+            elif not down and self._server is None:
+                listening = _bound(self._host, self.port)
+                self._server = await asyncio.start_server(self._connected, sock=listening, ssl=self._tls)
 
     async def aclose(self) -> None:
         """Stop listening, cut the connections, give the port back."""
@@ -110,7 +118,7 @@ class Receiver:
             with suppress(OSError, h11.RemoteProtocolError):
                 while (received := await conversation.next(self._begin)) is not None:
                     delay, behaviour = self._plan(received)
-                    self._note(received, behaviour)
+                    self._note(received, delay, behaviour)
                     await asyncio.sleep(delay)
                     await conversation.answer(behaviour)
         finally:
@@ -123,21 +131,23 @@ class Receiver:
 
     def _plan(self, received: Received) -> tuple[float, Behaviour]:
         """Return the delay of the answer in seconds, and what says how to answer."""
-        nth, elapsed, delay = len(self.received) + 1, self._elapsed(), 0.0
+        self._requests += 1
+        now, delay = self._elapsed(), 0.0
         if not received.verified:
             return delay, _DISTRUSTS
         for behaviour in self._behaviours:
-            if behaviour.kind == "down" or not behaviour.concerns(received, nth, elapsed):
+            if behaviour.kind == "down" or not behaviour.concerns(received, self._requests, now):
                 continue
             if behaviour.kind != "slow":
                 return delay, behaviour
             delay += behaviour.seconds
         return delay, _ACCEPTS
 
-    def _note(self, received: Received, behaviour: Behaviour) -> None:
+    def _note(self, received: Received, delay: float, behaviour: Behaviour) -> None:
         answered = str(behaviour.status) if behaviour.kind == "status" else behaviour.kind
-        received = replace(received, answered=answered)
-        self.received.append(received)
+        received = replace(received, answered=answered, delay=delay)
+        if self._remember:
+            self.received.append(received)
         self._write(received)
 
 

@@ -25,8 +25,8 @@ class Received:
     """One request as it arrived. ``body`` is None when it was too large to keep.
 
     ``event``: the CloudEvents attributes, of binary or of structured mode. ``verified``: the signature is
-    right. ``answered``: the status that it got, or what was done to it instead. ``monotonic`` can be compared
-    between the processes of one machine.
+    right. ``answered``: the status that it got, or what was done to it instead, after ``delay`` seconds.
+    ``wall`` and ``monotonic``: when it had arrived; the latter can be compared between processes.
     """
 
     receiver: str
@@ -38,6 +38,7 @@ class Received:
     body: bytes | None
     verified: bool
     answered: str = ""
+    delay: float = 0.0
     wall: float = field(default_factory=time.time)
     monotonic: float = field(default_factory=time.monotonic)
 
@@ -63,6 +64,7 @@ class Received:
             "size": self.size,
             "verified": self.verified,
             "answered": self.answered,
+            "delay": self.delay,
             "wall": self.wall,
             "monotonic": self.monotonic,
             "headers": self.headers,

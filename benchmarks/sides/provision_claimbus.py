@@ -1,0 +1,36 @@
+"""What comes before delivering with claimbus: participants, endpoints and their queues."""
+
+from benchmarks.product import ACT, SUBSCRIPTION, concurrency, settings
+from benchmarks.side import Delivering, Outcome, Stopwatch, play
+from claimbus.cli.wiring import Wiring
+from claimbus.database import endpoints, participants
+from consumers.provision import Provision
+
+
+async def provision(order: Delivering) -> Outcome:
+    watch = Stopwatch()
+    async with Wiring(settings(order)) as wiring:
+        database = wiring.database()
+        with database.transaction() as sql:
+            for number in range(order.endpoints):
+                participant = f"P{number:03}"
+                participants.add(sql, participant, participant, ACT)
+                endpoints.add(
+                    sql,
+                    participant,
+                    ACT,
+                    subscriptions=[SUBSCRIPTION],
+                    allow_http=True,
+                    name="sink",
+                    url=f"{order.sink}/{number}",
+                    concurrency=concurrency(order),
+                )
+        await wiring.publisher("benchmark")  # which declares everything but endpoints
+        queues = Provision(database, await wiring.connection("benchmark"))
+        for endpoint in await database.read(endpoints.find):
+            await queues.give(endpoint.id)
+    return watch.outcome(order.endpoints)
+
+
+if __name__ == "__main__":
+    play(Delivering, provision)

@@ -1,0 +1,5 @@
+"""``python -m claimbus``."""
+
+from claimbus.cli import main
+
+main()

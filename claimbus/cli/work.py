@@ -1,0 +1,109 @@
+"""``claimbus work``: consumer workers, one process or several."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Final
+
+import structlog
+import typer
+from prometheus_client import start_http_server
+
+from claimbus.cli.logs import configure_logs
+from claimbus.cli.services.guard import guarded
+from claimbus.cli.settings import Settings, load
+from claimbus.cli.wiring import Wiring
+from claimbus.events.errors import ConfigurationError
+from consumers.metrics import Metrics
+
+NUMBER: Final = "CLAIMBUS_WORKER_NUMBER"
+RESTART_AFTER: Final = 1.0
+"""Seconds until a worker process that died is started again."""
+
+_log = structlog.get_logger("claimbus.cli.work")
+
+
+def work(
+    processes: Annotated[int, typer.Option(min=1, help="Worker processes; each takes a core.")] = 1,
+) -> None:
+    """Deliver to the participants' endpoints until stopped.
+
+    SIGTERM or Ctrl-C finish what is in flight and hand the rest back to RabbitMQ.
+    """
+    settings = load()
+    configure_logs(settings.log_level, settings.log_format)
+    if processes == 1:
+        run_worker(settings)
+    else:
+        raise typer.Exit(supervise(processes))
+
+
+def run_worker(settings: Settings) -> None:
+    """Run one worker in this process until a signal ends it."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        asyncio.run(_work(settings))
+    else:
+        uvloop.run(_work(settings))
+
+
+async def _work(settings: Settings) -> None:
+    metrics = Metrics()
+    _serve_metrics(settings, metrics)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Wiring(settings) as wiring:
+        worker = await wiring.worker(metrics)
+        await worker.run(stop, ready=lambda: _log.info("worker ready", pid=os.getpid()))
+    _log.info("worker stopped", pid=os.getpid())
+
+
+def _serve_metrics(settings: Settings, metrics: Metrics) -> None:
+    if not settings.metrics_listen:
+        return
+    host, _, port = settings.metrics_listen.rpartition(":")
+    try:
+        number = int(port) + int(os.environ.get(NUMBER, "0"))
+        start_http_server(number, addr=host or "127.0.0.1", registry=metrics.registry)
+    except (ValueError, OSError, OverflowError) as wrong:
+        raise ConfigurationError("CLAIMBUS_METRICS_LISTEN", f"{settings.metrics_listen}: {wrong}") from wrong
+
+
+def supervise(processes: int) -> int:
+    """Run so many worker processes, starting anew one that dies; return 1 if any failed at the end."""
+    stopping = False
+
+    def stop(_signal: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    with tempfile.TemporaryDirectory() as directory:
+        workers = [_start(number, Path(directory)) for number in range(processes)]
+        while not stopping:
+            time.sleep(0.2)
+            for number, worker in enumerate(workers):
+                if worker.poll() is not None:
+                    _log.error("worker died", number=number, code=worker.returncode, next="start it anew")
+                    time.sleep(RESTART_AFTER)
+                    workers[number] = _start(number, Path(directory))
+        for worker in workers:
+            worker.terminate()
+        codes = [worker.wait() for worker in workers]
+    return int(any(codes))
+
+
+def _start(number: int, directory: Path) -> "subprocess.Popen[bytes]":
+    # Guarded, so none outlives the supervisor; a session of its own, so Ctrl-C reaches the supervisor alone.
+    command = guarded([sys.executable, "-m", "claimbus", "work"], directory / f"{number}.pid")
+    environment = {**os.environ, NUMBER: str(number)}
+    return subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603 - our own command

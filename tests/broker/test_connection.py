@@ -1,0 +1,110 @@
+import asyncio
+import ssl
+
+import pytest
+import trustme
+
+from claimbus.broker.connection import Connection
+from claimbus.broker.errors import BrokerBlockedError, BrokerUnavailableError
+from claimbus.broker.publisher import Publisher
+from claimbus.events.errors import ConfigurationError
+from tests.broker.conftest import TOPOLOGY, declared
+from tests.broker.nodes import Node, free_port
+from tests.broker.proxy import proxy_before
+from tests.broker.samples import consuming, declare_endpoint, only, ticket
+from tests.waiting import eventually
+
+ALARM = "{resource_limit, memory, node()}"
+
+
+async def test_of_several_hosts_one_that_answers_is_taken(amqp_url: str) -> None:
+    dead = f"127.0.0.1:{free_port()}"
+    several = amqp_url.replace("@", f"@{dead},")
+    for _ in range(5):
+        connection = await Connection.open(several, name="test")
+        assert connection.is_open
+        await connection.aclose()
+
+
+async def test_a_lost_host_is_replaced_by_another(amqp_url: str) -> None:
+    async with proxy_before(amqp_url) as proxy:
+        only_host = proxy.url.rpartition("@")[2].partition("/")[0]
+        connection = await Connection.open(amqp_url.replace("@", f"@{only_host},"), name="test")
+        reopened: list[bool] = []
+        connection.on_reopened(lambda: reopened.append(True))
+        await proxy.refuse()
+        connection.abandon("test")
+        async with await connection.channel() as channel:
+            assert channel.is_open
+        assert reopened
+        await connection.aclose()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [("guest:guest", "refuses this user name or password"), ("/test-", "does not open this vhost")],
+)
+async def test_what_rabbitmq_refuses_is_a_wrong_setting(amqp_url: str, wrong: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason) as refused:
+        await Connection.open(amqp_url.replace(wrong, wrong[:-1] + "X"), name="test")
+    assert refused.value.field == "amqp_url"
+    assert "guesX" not in str(refused.value)
+
+
+async def test_a_missing_server_is_one_clear_error() -> None:
+    port = free_port()
+    with pytest.raises(BrokerUnavailableError, match=f"does not answer at 127.0.0.1:{port}: .*refused"):
+        await Connection.open(f"amqp://127.0.0.1:{port}", name="test", within=0.1)
+
+
+async def test_a_server_that_says_nothing_is_given_up() -> None:
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(60)
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    task = asyncio.create_task(Connection.open(f"amqp://127.0.0.1:{port}", name="test"))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    server.close()
+
+
+async def test_amqps_reaches_a_server_whose_authority_is_trusted(node: Node, authority: trustme.CA) -> None:
+    url = f"amqps://localhost:{node.tls_port}"
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    publisher = await Publisher.open(url, tls=trusting, topology=TOPOLOGY)
+    await publisher.publish_ticket(ticket(1), only("PGAE"))
+    await publisher.aclose()
+    with pytest.raises(ConfigurationError, match="certificate is not trusted"):
+        await Connection.open(url, name="test")
+
+
+async def test_an_alarm_blocks_publishing_with_a_clear_error_and_nothing_is_lost(
+    node: Node, private_url: str
+) -> None:
+    publisher = await Publisher.open(private_url, confirm_timeout=0.5, topology=TOPOLOGY)
+    heard: list[str | None] = []
+    publisher.connection.on_blocked(heard.append)
+    async with declared(private_url) as connection:
+        queue = await declare_endpoint(connection, "e1", "PGAE")
+        await publisher.publish_ticket(ticket(1), only("PGAE"))
+        async with consuming(connection, queue) as inbox:
+            await asyncio.to_thread(node.call, f"rabbit_alarm:set_alarm({{{ALARM}, []}})")
+            try:
+                with pytest.raises(BrokerBlockedError, match="low on memory"):
+                    await publisher.publish_ticket(ticket(2), only("PGAE"))
+                assert publisher.connection.blocked == "low on memory"
+                with pytest.raises(BrokerBlockedError, match="low on memory"):
+                    await publisher.publish_ticket(ticket(3), only("PGAE"), within=0.1)
+                await eventually(lambda: inbox.claims == ["claim00000001"])
+            finally:
+                await asyncio.to_thread(node.call, f"rabbit_alarm:clear_alarm({ALARM})")
+            await publisher.publish_ticket(ticket(4), only("PGAE"))
+            await eventually(lambda: inbox.claims[-1] == "claim00000004")
+    assert heard == ["low on memory", None]
+    assert publisher.connection.blocked is None
+    await publisher.aclose()
