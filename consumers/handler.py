@@ -69,8 +69,15 @@ class Handler:
         event, headers = self._render(claim, endpoint.schema_version)
         message_id, replay, attempt = work.ticket.message_id, work.ticket.replay, work.attempts + 1
         if endpoint.mode == "claim":
+            deprecated, sunset = catalogue.retirement(event)
             return await webhook.post_claim(
-                event, claim_id=claim.id, message_id=message_id, attempt=attempt, replay=replay
+                event,
+                claim_id=claim.id,
+                message_id=message_id,
+                attempt=attempt,
+                replay=replay,
+                deprecation=_midnight(deprecated),
+                sunset=_midnight(sunset),
             )
         body = (lambda: self._store.body(claim)) if claim.chunks else event.body
         return await webhook.post(

@@ -66,6 +66,7 @@ class Lane:
         self._probing = False
         self._closing = False
         self._wake = asyncio.Event()
+        self.tried = 0
 
     @property
     def held(self) -> bool:
@@ -78,7 +79,9 @@ class Lane:
         return len(self._unsettled)
 
     async def open(self) -> None:
-        """Begin to consume. Raises TopologyError when there is no such queue, and UnavailableError."""
+        """Begin to consume, unless closed already. Raises TopologyError (no such queue), UnavailableError."""
+        if self._closing:
+            return
         with contextlib.suppress(UnavailableError):
             await self._gate.look()
         await self._consume()
@@ -195,6 +198,7 @@ class Lane:
             self._unsettled.discard(work)
             work.delivery.requeue()
             raise
+        self.tried += 1
         if trial.counts(probe=probe):
             work.attempts += 1
         step = next_step(

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
 from claimbus.broker import removal, topology
-from claimbus.broker.channel import Channel
+from claimbus.broker.channel import Channel, QueueCounts
 from claimbus.broker.connection import Connection
 from claimbus.broker.publisher import Publisher
 from claimbus.database import bindings as dated
@@ -91,15 +91,15 @@ class Provision:
     async def older_queues(self, endpoint: Endpoint) -> list[int]:
         """Return the earlier generations of an endpoint whose queues are still there."""
         queues = {n: topology.endpoint_queue(endpoint.id, n) for n in range(1, endpoint.generation)}
-        there = await self.ready_in(queues.values())
+        there = await self.counts(queues.values())
         return [generation for generation, queue in queues.items() if queue in there]
 
-    async def ready_in(self, queues: Collection[str]) -> dict[str, int]:
-        """Return how many tickets are ready in each of these queues; one that is not there is left out."""
+    async def counts(self, queues: Collection[str]) -> dict[str, QueueCounts]:
+        """Return the ready tickets and consumers of each of these queues that is there."""
         if not queues:
             return {}
         counts = await topology.message_counts(self._connection, queues)
-        return {queue: found.messages for queue, found in counts.items() if found is not None}
+        return {queue: found for queue, found in counts.items() if found is not None}
 
     async def _unbind(
         self, channel: Channel, endpoint_id: str, generation: int, have: Collection[Binding]

@@ -2,13 +2,14 @@
 
 import asyncio
 import zlib
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
 
 from claimbus.broker.publisher import Publisher
+from claimbus.broker.topology import endpoint_queue
 from claimbus.database import endpoints
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
@@ -56,6 +57,7 @@ class Roster:
         self._grace = grace
         self._versions: dict[str, Version] = {}
         self._lanes: dict[str, list[Lane]] = {}
+        self._older: set[tuple[str, int]] = set()
         self._endings: set[asyncio.Task[None]] = set()
 
     @property
@@ -89,7 +91,9 @@ class Roster:
                     self._versions[endpoint.id] = version
 
         await asyncio.gather(*map(attend, found.values()))
-        await self._retire_drained()
+        await self._clear_older(found)
+        if anew:
+            await self._remove_leftovers()
 
     def hear(self, endpoint_id: str, what: Happening) -> None:
         """Let an endpoint's lanes know what another worker announced."""
@@ -114,6 +118,7 @@ class Roster:
         new: list[Lane] = []
         if endpoint.kind == "webhook" and endpoint.state == "active":
             older = await self._provision.older_queues(endpoint)
+            self._older |= {(endpoint.id, generation) for generation in older}
             new = [Lane(endpoint, generation, self._yard) for generation in (*older, endpoint.generation)]
             for lane in new:
                 if endpoint.ordered:
@@ -136,15 +141,35 @@ class Roster:
         await asyncio.gather(*closing, return_exceptions=True)
         self._ending(self._remove(endpoint, range(1, endpoint.generation + 1)))
 
-    async def _retire_drained(self) -> None:
-        """Delete the queues of earlier generations once nothing is in them."""
-        older = [lane for lane in self.lanes if lane.generation < lane.endpoint.generation]
-        ready = await self._provision.ready_in([lane.queue for lane in older])
-        for lane in older:
-            if not ready.get(lane.queue) and not lane.unsettled:
-                self._lanes[lane.endpoint.id].remove(lane)
-                await asyncio.gather(*self._close([lane]))
-                self._ending(self._remove(lane.endpoint, [lane.generation]))
+    async def _clear_older(self, found: Mapping[str, Endpoint]) -> None:
+        """Empty the queues of earlier generations, and delete each once nobody has anything of it."""
+        for endpoint_id, generation in sorted(self._older):
+            endpoint, queue = found.get(endpoint_id), endpoint_queue(endpoint_id, generation)
+            counts = (await self._provision.counts([queue])).get(queue)
+            lanes = self._lanes.get(endpoint_id, [])
+            mine = next((lane for lane in lanes if lane.generation == generation), None)
+            if counts is None or endpoint is None:
+                self._older.discard((endpoint_id, generation))
+            elif counts.messages or (mine is not None and mine.unsettled):
+                if mine is None and lanes:
+                    lanes.append(mine := Lane(endpoint, generation, self._yard))
+                    await mine.open()
+            elif mine is not None:
+                lanes.remove(mine)
+                await asyncio.gather(*self._close([mine]))
+            elif not counts.consumers:
+                await self._remove(endpoint, [generation])
+
+    async def _remove_leftovers(self) -> None:
+        """Delete what is left of endpoints that were removed while no worker ran."""
+        everything = await self._database.read(lambda sql: endpoints.find(sql, removed=True))
+        for endpoint in everything:
+            if endpoint.removed_at is not None:
+                queue = endpoint_queue(endpoint.id, endpoint.generation)
+                older = await self._provision.older_queues(endpoint)
+                current = await self._provision.counts([queue])
+                if older or current:
+                    self._ending(self._remove(endpoint, [*older, endpoint.generation]))
 
     async def _remove(self, endpoint: Endpoint, generations: Iterable[int]) -> None:
         for generation in generations:

@@ -179,9 +179,8 @@ class Worker:
         self._metrics.lanes.set(len(lanes))
         self._metrics.held.set(sum(lane.held for lane in lanes))
         self._metrics.unsettled.set(sum(lane.unsettled for lane in lanes))
-        ready = await self._provision.ready_in([lane.queue for lane in lanes])
-        for lane in lanes:
-            self._metrics.depth.labels(lane.endpoint.id).set(ready.get(lane.queue, 0))
+        for queue, counts in (await self._provision.counts([lane.queue for lane in lanes])).items():
+            self._metrics.depth.labels(queue).set(counts.messages)
 
     async def _keep_watch(self) -> None:
         """Look after queues that hang, when it is this worker's turn."""

@@ -55,9 +55,7 @@ def moment(row: Row, column: str, zone: ZoneInfo, *, fold: Literal[0, 1] = 0) ->
 def day(row: Row, column: str) -> date:
     """Return a date. Raises InvalidInputError."""
     value = row[column]
-    if isinstance(value, datetime):
-        return value.date()
     try:
-        return date.fromisoformat(str(value))
+        return (value if isinstance(value, datetime) else datetime.fromisoformat(str(value))).date()
     except ValueError as wrong:
         raise InvalidInputError(column, f"{value!r:.40} is no date") from wrong

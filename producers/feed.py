@@ -1,8 +1,10 @@
 """The snapshot feed: outages as they are, in the layout of the ISO's public curtailment report.
 
 A file with a TRADE DATE column holds one snapshot a date, in order; any other file holds one, of the date in
-its name (``…-report-20240110.xlsx``) if there is one. Rows with one OUTAGE MRID are one outage. A row that cannot be read is reported and the others go on; what it would have
-said is unknown, so the outages that it may belong to stay as they were (`Snapshot.unread`).
+its name (``…-report-20240110.xlsx``) if there is one. Rows with one OUTAGE MRID are one outage.
+
+A row that cannot be read is reported and the others go on. What it would have said is unknown, so the outages
+that it may belong to stay as they were (`Snapshot.unread`).
 
 Times without an offset are local, read as RFC 5545 (section 3.3.5) has it: one that the clock shows twice is
 the first, unless the end would then lie before its start; one that the clock skips counts by the offset
@@ -51,6 +53,9 @@ class RowProblem:
     reason: str
     mrid: str | None = None
     resource_id: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}, {self.column or 'row'}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +169,8 @@ class _Batch:
             mrid: _outage(mrid, entries) for mrid, entries in self._entries.items() if mrid not in malformed
         }
         if not outages:
-            raise InvalidFeedError(
-                self._file.name, f"no row of {self.day or 'it'} can be read: {problems[0]}"
-            )
+            reason = f"no row of {self.day or 'it'} can be read, the first because of {problems[0]}"
+            raise InvalidFeedError(self._file.name, reason)
         if self.day is not None or at is None:
             at = _time_of(self._file, self.day, self._zone)
         return Snapshot(at, self.day, outages, problems)

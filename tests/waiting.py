@@ -4,17 +4,23 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], T | Awaitable[T]], *, within: float = 15.0, every: float = 0.02) -> T:
+@overload
+async def eventually(
+    look: Callable[[], Awaitable[T | None]], *, within: float = 15.0, every: float = 0.02
+) -> T: ...
+@overload
+async def eventually(look: Callable[[], T | None], *, within: float = 15.0, every: float = 0.02) -> T: ...
+async def eventually(look: Callable[[], object], *, within: float = 15.0, every: float = 0.02) -> object:
     """Look until the answer is truthy and return it; fail after ``within`` seconds with the last answer."""
     deadline = time.monotonic() + within
     while True:
         found = look()
-        answer: T = await found if inspect.isawaitable(found) else found
+        answer = await found if inspect.isawaitable(found) else found
         if answer:
             return answer
         if time.monotonic() > deadline:

@@ -20,12 +20,14 @@ _RECEIVE_BYTES: Final = 65536
 """pika reads 4 KiB at a time, which is a dozen deliveries."""
 
 
-class Transport(AsyncioConnection):
+class Transport(AsyncioConnection):  # type: ignore[misc] # pika ships no types
     """An `AsyncioConnection` whose confirms and deliveries go straight to their channels' callbacks.
 
     Everything that is written in one turn of the loop, by pika or by us, leaves in one write, in order.
     Callbacks must not raise: pika would give the connection up.
     """
+
+    _frame_buffer: bytes
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ class Settings(BaseSettings):
         env_prefix="CLAIMBUS_", extra="forbid", frozen=True, use_attribute_docstrings=True
     )
 
-    environment: str = Field("development", pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    environment: str = Field(default="development", pattern=r"^[a-z][a-z0-9-]{0,31}$")
     """Which environment this is (production, map-stage, ...); part of every event's source."""
 
     amqp_url: str = "amqp://guest:guest@127.0.0.1:5672/"
@@ -68,12 +68,12 @@ class Settings(BaseSettings):
 
     claim_life: Duration = timedelta(days=7)
     """How long a body waits in Redis; must exceed every endpoint's age limit."""
-    max_body: int = Field(64 * 1024 * 1024, ge=1024)
+    max_body: int = Field(default=64 * 1024 * 1024, ge=1024)
     """Largest body in bytes; a larger one is refused at check-in."""
-    redeem_cache: int = Field(64 * 1024 * 1024, ge=0)
+    redeem_cache: int = Field(default=64 * 1024 * 1024, ge=0)
     """Bytes of redeemed claims that a worker keeps for its other endpoints."""
 
-    publish_window: int = Field(500, ge=1)
+    publish_window: int = Field(default=500, ge=1)
     """Unconfirmed tickets of one producer."""
     confirm_timeout: Duration = timedelta(seconds=30)
     """Silence from RabbitMQ after which a publish counts as unconfirmed."""
@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     """Pauses between attempts; after the last one a delivery is a dead letter."""
     age_limit: Duration = timedelta(hours=72)
     """Age at which a delivery is given up, for endpoints that do not set their own."""
-    hold_after: int = Field(5, ge=1)
+    hold_after: int = Field(default=5, ge=1)
     """Failures in a row that hold an endpoint."""
     hold_pause: Duration = timedelta(seconds=5)
     """First pause between probes of a held endpoint; doubles with each failed probe."""

@@ -70,6 +70,8 @@ def _sqlite(connection: Connection, file: Path) -> Iterator[Finding]:
         yield Finding("ok", "database", f"SQLite {version}, {file}, in WAL mode")
     else:
         yield Finding("warning", "database", f"{file} is in {mode} mode; the next start switches it to WAL")
+    if file.stat().st_mode & 0o077:
+        yield Finding("warning", "database", f"{file} holds secrets, and others than its owner may open it")
     free = shutil.disk_usage(file.parent).free
     severity: Literal["ok", "warning", "error"] = (
         "ok" if free > _LOW_DISK_BYTES else "warning" if free > _NO_DISK_BYTES else "error"

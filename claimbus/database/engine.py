@@ -1,10 +1,10 @@
 """Opening the database and running transactions on it, in threads beside the event loop."""
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 from claimbus.database import migration
-from claimbus.database.errors import SETTING, translated
+from claimbus.database.errors import SETTING, sqlite_code, translated
 from claimbus.events.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -53,16 +53,19 @@ class Database:
     ) -> Self:
         """Open ``sqlite:///path`` or ``postgresql://…`` and bring its schema up to date.
 
-        Any number of processes may do so at once. Raises ConfigurationError for a URL that is neither,
-        SchemaError when the schema is newer than the code (or older, and ``migrate`` is off), and
-        DatabaseUnavailableError.
+        Any number of processes may do so at once. ``threads`` is how many transactions run at once, besides
+        SQLite's one that writes. Raises ConfigurationError for a URL that is neither, SchemaError when the
+        schema is newer than the code (or older, and ``migrate`` is off), and DatabaseUnavailableError.
         """
         database = cls(parse(url), lock_timeout_s=lock_timeout_s, threads=threads)
         try:
             with translated():
                 if database.is_sqlite:
-                    _use_wal(database._writing, lock_timeout_s)
-                migration.bring_up_to_date(database._writing, migrate=migrate)
+                    _prepare_file(database._writing, lock_timeout_s)
+                with database._reading.begin() as connection:
+                    is_current = migration.is_current(connection, migrate=migrate)
+                if not is_current:
+                    migration.upgrade(database._writing)
         except BaseException:
             database.close()
             raise
@@ -73,13 +76,13 @@ class Database:
         """Tell SQLite from PostgreSQL."""
         return self._writing.dialect.name == "sqlite"
 
-    @contextmanager
+    @contextlib.contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Read and write; committed at the end, rolled back on an error. Blocks: not for the event loop."""
         with translated(), self._writing.begin() as connection:
             yield connection
 
-    @contextmanager
+    @contextlib.contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """Read one state of the database, waiting for no writer. Blocks: not for the event loop."""
         with translated(), self._reading.begin() as connection:
@@ -96,7 +99,7 @@ class Database:
     async def _submit(
         self,
         threads: ThreadPoolExecutor,
-        begin: Callable[[], AbstractContextManager[Connection]],
+        begin: Callable[[], contextlib.AbstractContextManager[Connection]],
         work: Callable[[Connection], T],
     ) -> T:
         def transact() -> T:
@@ -125,7 +128,7 @@ def parse(url: str) -> URL:
     """Read a database URL, without connecting. Raises ConfigurationError, which never quotes a password."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise ConfigurationError(SETTING, "is no database URL") from error
     match parsed.drivername:
         case "postgresql" | "postgres" | "postgresql+psycopg":
@@ -167,17 +170,14 @@ def _sqlite(url: URL, begin: str, lock_timeout_s: float, pool_size: int) -> Engi
     return engine
 
 
-def _is_locked(error: BaseException) -> bool:
-    return (
-        isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-    )
+def _prepare_file(engine: Engine, timeout_s: float) -> None:
+    """Make the file, readable by its owner only (there are secrets in it), and switch it to WAL for good."""
+    path = Path(engine.url.database or "")
+    with contextlib.suppress(OSError):  # SQLite tells what is wrong
+        path.touch(mode=0o600)
 
-
-def _use_wal(engine: Engine, timeout_s: float) -> None:
-    """Switch the file to WAL, which it then stays in. SQLite does not wait for this lock by itself."""
-
-    @retry(
-        retry=retry_if_exception(_is_locked),
+    @retry(  # SQLite does not wait for this lock by itself
+        retry=retry_if_exception(lambda error: sqlite_code(error) == sqlite3.SQLITE_BUSY),
         wait=wait_random(0.005, 0.05),
         stop=stop_after_delay(timeout_s),
         reraise=True,

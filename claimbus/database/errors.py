@@ -81,7 +81,7 @@ def _meaning(cause: BaseException) -> ClaimbusError | None:
         case psycopg.DataError():
             return InvalidInputError("value", _first_line(cause))
         case sqlite3.Error():
-            away = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _SQLITE_UNAVAILABLE
+            away = sqlite_code(cause) in _SQLITE_UNAVAILABLE
         case psycopg.Error():
             away = isinstance(cause, psycopg.OperationalError | psycopg.errors.ReadOnlySqlTransaction)
         case _:
@@ -117,6 +117,11 @@ def _columns() -> dict[str, str]:
             columns = [column.name for column in getattr(rule, "columns", ())]
             found[name] = columns[-1] if columns else name.removeprefix(f"ck_{table.name}_")
     return found
+
+
+def sqlite_code(error: BaseException) -> int:
+    """Return SQLite's primary result code of an error; 0 (OK) for an error that SQLite did not make."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)) & 0xFF
 
 
 def _first_line(cause: BaseException) -> str:

@@ -13,19 +13,18 @@ if TYPE_CHECKING:
 _LOCK: Final = 0x636C61696D627573  # "claimbus": PostgreSQL's advisory lock, held while migrating
 
 
-def bring_up_to_date(engine: Engine, *, migrate: bool) -> None:
-    """Migrate unless there is nothing to do.
+def is_current(connection: Connection, *, migrate: bool) -> bool:
+    """Tell whether the database needs no `upgrade`.
 
-    Raises SchemaError when the database is newer than the code, or older and ``migrate`` is off.
+    Raises SchemaError when it is newer than the code, or when it needs one and ``migrate`` is off.
     """
-    with engine.begin() as connection:
-        found = revision(connection)
+    found = revision(connection)
     if found == REVISION:
-        return
+        return True
     check_known(found)
     if not migrate:
         raise SchemaError(f"the database is at revision {found}, this claimbus needs {REVISION}: migrate it")
-    upgrade(engine)
+    return False
 
 
 def revision(connection: Connection) -> str | None:

@@ -127,12 +127,16 @@ def admit(event: Event) -> Event:
 def version_of(event: Event) -> SchemaVersion:
     """Return the version of an event's body by its ``dataschema``; without one, the newest."""
     kind = lookup(event.type)
+    known = _version_of(event, kind)
+    if known is None:
+        raise InvalidEventError("dataschema", f"{event.dataschema!r} is no schema of {kind.name}")
+    return known
+
+
+def _version_of(event: Event, kind: EventType) -> SchemaVersion | None:
     if event.dataschema is None:
         return kind.newest
-    for known in kind.versions:
-        if known.uri == event.dataschema:
-            return known
-    raise InvalidEventError("dataschema", f"{event.dataschema!r} is no schema of {kind.name}")
+    return next((known for known in kind.versions if known.uri == event.dataschema), None)
 
 
 def convert(event: Event, version: int) -> Event:
@@ -160,11 +164,16 @@ def convert(event: Event, version: int) -> Event:
 def retirement(event: Event, types: Mapping[str, EventType] | None = None) -> Retirement:
     """Return when the event's type is retired or, if that stays, its version.
 
-    ``types`` is the catalogue with other dates, as configured.
+    ``types`` is the catalogue with other dates, as configured. What the catalogue does not know, a type that
+    has gone or the schema of a body that is not JSON, has no dates.
     """
-    kind = (types or EVENT_TYPES).get(event.type) or lookup(event.type)
-    retiring = kind if kind.deprecated or kind.sunset else version_of(event)
-    return Retirement(retiring.deprecated, retiring.sunset)
+    kind = (EVENT_TYPES if types is None else types).get(event.type)
+    if kind is None:
+        return Retirement(None, None)
+    if kind.deprecated or kind.sunset:
+        return Retirement(kind.deprecated, kind.sunset)
+    version = _version_of(event, kind)
+    return Retirement(version.deprecated, version.sunset) if version else Retirement(None, None)
 
 
 def _version(name: str, version: int, document: Body) -> SchemaVersion:

@@ -1,12 +1,13 @@
 """A private RabbitMQ node, for what must not be done to a shared one: alarms, hanging queues, TLS."""
 
+import asyncio
 import os
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +49,15 @@ class Node:
         """Close every client's connection, as an operator would."""
         self.call('rabbit_networking:close_all_connections("test")')
 
-    def hang(self, vhost: str, queue: str) -> None:
+    @asynccontextmanager
+    async def hanging(self, url: str, queue: str) -> AsyncIterator[None]:
         """Suspend the leader of a quorum queue: it lives, and answers nothing."""
-        self.call(f"sys:suspend(whereis('{vhost}_{queue}'))")
-
-    def resume(self, vhost: str, queue: str) -> None:
-        self.call(f"sys:resume(whereis('{vhost}_{queue}'))")
+        leader = f"whereis('{url.rpartition('/')[2]}_{queue}')"
+        await asyncio.to_thread(self.call, f"sys:suspend({leader})")
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.call, f"sys:resume({leader})")
 
 
 def free_port() -> int:

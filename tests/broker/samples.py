@@ -10,6 +10,7 @@ from claimbus.broker.consumer import Consumer, Delivery
 from claimbus.events.event import Audience
 from claimbus.events.routing import Binding, Route, bindings, route
 from claimbus.events.ticket import Ticket
+from tests.waiting import eventually
 
 TYPE = "oms.resource-outage.changed"
 
@@ -60,6 +61,10 @@ class Inbox:
     def take_and_ack(self, delivery: Delivery) -> None:
         self.deliveries.append(delivery)
         delivery.ack()
+
+    async def holds(self, count: int) -> None:
+        """Wait until this many deliveries were given."""
+        await eventually(lambda: len(self.deliveries) >= count)
 
     @property
     def claims(self) -> list[str]:

@@ -1,5 +1,7 @@
 import asyncio
+import socket
 import ssl
+from collections.abc import Iterator
 
 import pytest
 import trustme
@@ -57,19 +59,39 @@ async def test_a_missing_server_is_one_clear_error() -> None:
         await Connection.open(f"amqp://127.0.0.1:{port}", name="test", within=0.1)
 
 
-async def test_a_server_that_says_nothing_is_given_up() -> None:
-    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(60)
-        writer.close()
+@pytest.fixture
+def silent_url() -> Iterator[str]:
+    """Something that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"amqp://127.0.0.1:{server.getsockname()[1]}"
 
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    task = asyncio.create_task(Connection.open(f"amqp://127.0.0.1:{port}", name="test"))
+
+async def test_a_server_that_says_nothing_is_given_up(
+    silent_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("claimbus.broker.connection.CONNECT_TIMEOUT", 0.2)
+    with pytest.raises(BrokerUnavailableError, match="does not answer"):
+        await Connection.open(silent_url, name="test", within=0.1)
+
+
+async def test_connecting_can_be_cancelled(silent_url: str) -> None:
+    task = asyncio.create_task(Connection.open(silent_url, name="test"))
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    server.close()
+
+
+async def test_a_server_that_stops_answering_on_a_channel_is_noticed(amqp_url: str) -> None:
+    async with proxy_before(amqp_url) as proxy:
+        connection = await Connection.open(proxy.url, name="test", answer_timeout=0.3)
+        channel = await connection.channel()
+        proxy.mute()
+        with pytest.raises(BrokerUnavailableError, match=r"declaring queue q: no answer within 0\.3 s"):
+            await channel.declare_queue("q", {})
+        with pytest.raises(BrokerUnavailableError, match="gives no channel"):
+            await connection.channel()
+        await connection.aclose()
 
 
 async def test_amqps_reaches_a_server_whose_authority_is_trusted(node: Node, authority: trustme.CA) -> None:

@@ -36,7 +36,7 @@ async def test_a_delivery_knows_what_it_is(connection: Connection, publisher: Pu
     queue = await declare_endpoint(connection, "e1", "PGAE")
     await publish(publisher, 1)
     async with consuming(connection, queue) as inbox:
-        await eventually(lambda: inbox.deliveries)
+        await inbox.holds(1)
     [delivery] = inbox.deliveries
     assert delivery.ticket() == ticket(1)
     assert delivery.routing_key == "oms.resource-outage.changed.PGAE"
@@ -47,9 +47,9 @@ async def test_no_more_than_the_prefetch_is_unsettled(connection: Connection, pu
     queue = await declare_endpoint(connection, "e1", "PGAE")
     await publish(publisher, *range(10))
     async with consuming(connection, queue, prefetch=3, ack=False) as inbox:
-        await eventually(lambda: len(inbox.deliveries) == 3)
+        await inbox.holds(3)
         inbox.deliveries[1].ack()
-        await eventually(lambda: len(inbox.deliveries) == 4)
+        await inbox.holds(4)
         assert await messages(connection, queue) == 6
 
 
@@ -59,12 +59,12 @@ async def test_acks_in_any_order_settle_exactly_what_was_acked(
     queue = await declare_endpoint(connection, "e1", "PGAE")
     await publish(publisher, *range(60))
     async with consuming(connection, queue, ack=False) as inbox:
-        await eventually(lambda: len(inbox.deliveries) == 60)
+        await inbox.holds(60)
         for delivery in reversed(inbox.deliveries[::3]):
             delivery.ack()
             delivery.ack()
     async with consuming(connection, queue) as rest:
-        await eventually(lambda: len(rest.deliveries) == 40)
+        await rest.holds(40)
     assert rest.claims == claims(*(number for number in range(60) if number % 3))
     assert await messages(connection, queue) == 0
 
@@ -75,12 +75,12 @@ async def test_stopping_hands_back_in_order_what_is_held(
     queue = await declare_endpoint(connection, "e1", "PGAE", ordered=True)
     await publish(publisher, *range(200))
     async with consuming(connection, queue, prefetch=50, ack=False) as inbox:
-        await eventually(lambda: len(inbox.deliveries) == 50)
+        await inbox.holds(50)
         for delivery in inbox.deliveries[:10]:
             delivery.ack()
-        await eventually(lambda: len(inbox.deliveries) == 60)
+        await inbox.holds(60)
     async with consuming(connection, queue) as rest:
-        await eventually(lambda: len(rest.deliveries) == 190)
+        await rest.holds(190)
     assert rest.claims == claims(*range(10, 200))
     assert [delivery.redelivered for delivery in rest.deliveries] == [True] * 50 + [False] * 140
 
@@ -93,7 +93,7 @@ async def test_a_paused_consumer_settles_what_is_in_flight_and_hands_the_rest_ba
     inbox = Inbox()
     consumer = Consumer(connection)
     await consumer.start(queue, prefetch=10, on_delivery=inbox.take)
-    await eventually(lambda: len(inbox.deliveries) == 2)
+    await inbox.holds(2)
     consumer.pause()
     await publish(publisher, 3)
     await eventually(lambda: consumer.unsettled == 3)
@@ -101,7 +101,7 @@ async def test_a_paused_consumer_settles_what_is_in_flight_and_hands_the_rest_ba
     await consumer.stop()
     assert inbox.claims == claims(1, 2)
     async with consuming(connection, queue) as rest:
-        await eventually(lambda: len(rest.deliveries) == 2)
+        await rest.holds(2)
     assert rest.claims == claims(2, 3)
 
 
@@ -136,13 +136,13 @@ async def test_an_ordered_queue_has_one_consumer_at_a_time_and_the_next_goes_on_
     for consumer, inbox in zip(consumers, (first, second), strict=True):
         await consumer.start(queue, prefetch=1, on_delivery=inbox.take)
     for number in range(3):
-        await eventually(lambda number=number: len(first.deliveries) > number)
+        await first.holds(number + 1)
         first.deliveries[number].ack()
-    await eventually(lambda: len(first.deliveries) == 4)
+    await first.holds(4)
     assert not second.deliveries
     await consumers[0].stop()
     for number in range(7):
-        await eventually(lambda number=number: len(second.deliveries) > number)
+        await second.holds(number + 1)
         second.deliveries[number].ack()
     assert second.claims == claims(*range(3, 10))
     await consumers[1].stop()
@@ -161,10 +161,10 @@ async def test_after_a_lost_connection_deliveries_come_again_and_old_tags_are_vo
         queue = await declare_endpoint(connection, "e1", "PGAE")
         await publish(publisher, 1, 2, 3)
         async with consuming(connection, queue, ack=False) as inbox:
-            await eventually(lambda: len(inbox.deliveries) == 3)
+            await inbox.holds(3)
             held = inbox.deliveries.copy()
             await asyncio.to_thread(node.close_connections)
-            await eventually(lambda: len(inbox.deliveries) == 6)
+            await inbox.holds(6)
             assert "CONNECTION_FORCED" in inbox.voids[0]
             for delivery in held:
                 assert delivery.void
@@ -173,7 +173,7 @@ async def test_after_a_lost_connection_deliveries_come_again_and_old_tags_are_vo
             assert not any(delivery.void for delivery in inbox.deliveries[3:])
             inbox.deliveries[3].ack()
         async with consuming(connection, queue) as rest:
-            await eventually(lambda: len(rest.deliveries) == 2)
+            await rest.holds(2)
             assert len(inbox.voids) == 1
     await publisher.aclose()
 
@@ -190,7 +190,7 @@ async def test_a_queue_that_is_deleted_and_comes_back_is_consumed_again(
         assert "its queue is gone" in inbox.voids[0]
         await declare_endpoint(connection, "e1", "PGAE")
         await publish(publisher, 1)
-        await eventually(lambda: inbox.deliveries)
+        await inbox.holds(1)
 
 
 async def test_a_delivery_held_too_long_costs_its_own_channel_only(node: Node, private_url: str) -> None:
@@ -219,7 +219,7 @@ async def test_large_and_empty_bodies_are_put_together(connection: Connection, p
         for body in bodies:
             letter = codec.Letter(body=body, ticket=None, endpoint=None, cause="c", detail="", attempts=0)
             await publisher.publish_letter(letter)
-        await eventually(lambda: len(inbox.deliveries) == len(bodies))
+        await inbox.holds(len(bodies))
     assert [delivery.body for delivery in inbox.deliveries] == bodies
 
 

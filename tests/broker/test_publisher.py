@@ -33,7 +33,7 @@ async def test_many_publishes_are_confirmed_with_a_bounded_window(
     await publisher.aclose()
     assert most <= 10
     async with consuming(connection, queue) as inbox:
-        await eventually(lambda: len(inbox.deliveries) == 500)
+        await inbox.holds(500)
     assert sorted(inbox.claims) == [f"claim{number:08}" for number in range(500)]
 
 
@@ -46,7 +46,7 @@ async def test_send_does_not_wait_and_its_future_is_the_confirm(
     await asyncio.gather(*sent)
     assert publisher.unconfirmed == 0
     async with consuming(connection, queue) as inbox:
-        await eventually(lambda: len(inbox.deliveries) == 50)
+        await inbox.holds(50)
     assert inbox.claims == [f"claim{number:08}" for number in range(50)], "the order of sending is kept"
 
 

@@ -76,7 +76,7 @@ async def test_a_ticket_reaches_who_is_subscribed_and_entitled(
     expected = [[1, 2, 3], [2, 3], [2]]
     for queue, numbers in zip(queues, expected, strict=True):
         async with consuming(connection, queue) as inbox:
-            await eventually(lambda inbox=inbox, numbers=numbers: len(inbox.claims) >= len(numbers))
+            await inbox.holds(len(numbers))
         assert inbox.claims == [f"claim{number:08}" for number in numbers]
 
 
@@ -105,7 +105,7 @@ async def test_a_retry_returns_to_its_endpoint_with_what_it_carries(
         for rung in TOPOLOGY.ladder:
             await publisher.publish_retry(sent, rung)
             assert not inbox.deliveries, "it came back before its delay"
-            await eventually(lambda: inbox.deliveries)
+            await inbox.holds(1)
             delivery = inbox.deliveries.pop()
             assert delivery.ticket() == sent
             assert delivery.routing_key == "e1"
@@ -120,7 +120,7 @@ async def test_what_is_for_an_endpoint_that_is_gone_becomes_a_dead_letter(
     await publisher.publish_redelivery(sent)
     await publisher.publish_retry(replace(sent, attempt=3), TOPOLOGY.ladder[0])
     async with consuming(connection, topology.DEADLETTERS) as letters:
-        await eventually(lambda: len(letters.deliveries) == 2)
+        await letters.holds(2)
     for attempt, delivery in enumerate(letters.deliveries, start=2):
         letter = delivery.letter()
         assert (letter.cause, letter.endpoint, letter.attempts) == (ENDPOINT_GONE, "gone", attempt)
@@ -144,7 +144,7 @@ async def test_a_workers_letter_arrives_as_it_was_written(
     async with consuming(connection, topology.DEADLETTERS) as letters:
         for letter in sent:
             await publisher.publish_letter(letter)
-        await eventually(lambda: len(letters.deliveries) == 2)
+        await letters.holds(2)
     assert letters.deliveries[0].letter() == sent[0]
     assert replace(letters.deliveries[1].letter(), detail="") == sent[1]
 
@@ -157,7 +157,7 @@ async def test_what_is_handed_back_again_and_again_becomes_a_dead_letter_of_its_
     consumer = Consumer(connection)
     async with consuming(connection, topology.DEADLETTERS) as letters:
         await consumer.start(queue, prefetch=1, on_delivery=Delivery.requeue)
-        await eventually(lambda: letters.deliveries)
+        await letters.holds(1)
         await consumer.stop()
     letter = letters.deliveries[0].letter()
     assert (letter.cause, letter.endpoint, letter.ticket) == ("delivery-limit", "e1", ticket(1))

@@ -21,7 +21,7 @@ def send(window: Window, *messages: Message) -> Sent:
 
 
 def outcomes(futures: Sent) -> list[type[BaseException] | None]:
-    return [type(future.exception()) if future.exception() else None for future in futures]
+    return [None if (error := future.exception()) is None else type(error) for future in futures]
 
 
 @given(

@@ -156,6 +156,15 @@ class House:
         await self.database.run(lambda sql: endpoints.remove(sql, endpoint.id, ACT))
         await self.publisher.announce(endpoint.id, "changed")
 
+    async def change(self, endpoint: Endpoint, **settings: Unpack[EndpointSettings]) -> None:
+        await self.database.run(lambda sql: endpoints.change(sql, endpoint.id, ACT, **settings))
+        await self.publisher.announce(endpoint.id, "changed")
+
+    async def active_on(self, workers: list[Worker]) -> bool:
+        """Whether each of these workers is the active consumer of some ordered endpoint."""
+        await self.publish()
+        return all(any(lane.tried for lane in worker._roster.lanes) for worker in workers)
+
     async def bound(self, endpoint: Endpoint) -> bool:
         return bool(await self.database.read(lambda sql: bindings.current(sql, endpoint.id)))
 

@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers.answer import Answer, Failure
 from consumers.retry import Ack, DeadLetter, Disable, Keep, Retry, RetryPolicy, Step, next_step
 from consumers.verdict import Outcome, Verdict, judge
-from consumers.webhook import Answer
 
 POLICY = RetryPolicy(ladder=(5, 30, 120), age_limit=1000)
 
 
 def answer(status: int | None, retry_after: float | None = None) -> Answer:
-    failure = "connect" if status is None else None
+    failure: Failure | None = "connect" if status is None else None
     return Answer(
         status=status, failure=failure, retry_after=retry_after, duration_ms=1, head=b"", detail="it said no"
     )
@@ -63,7 +63,8 @@ def test_the_step_after_an_attempt(status: int | None, attempt: int, step: Step)
 
 
 @pytest.mark.parametrize(
-    ("retry_after", "attempt", "rung"), [(0, 1, 0), (5, 1, 0), (6, 1, 1), (100, 1, 2), (9999, 1, 2), (1, 3, 2)]
+    ("retry_after", "attempt", "rung"),
+    [(0, 1, 0), (5, 1, 0), (6, 1, 1), (100, 1, 2), (9999, 1, 2), (1, 3, 2)],
 )
 def test_retry_after_is_heeded_and_never_shortens_the_pause(
     retry_after: float, attempt: int, rung: int
@@ -85,9 +86,7 @@ def test_a_failure_past_the_age_limit_is_given_up() -> None:
     assert step == DeadLetter("expired")
 
 
-@pytest.mark.parametrize(
-    "verdict", [Verdict.EXPIRED, Verdict.MISSING, Verdict.CORRUPT, Verdict.NOT_ENTITLED]
-)
+@pytest.mark.parametrize("verdict", [Verdict.EXPIRED, Verdict.MISSING, Verdict.CORRUPT, Verdict.NOT_ENTITLED])
 def test_what_no_attempt_can_mend_is_a_dead_letter(verdict: Verdict) -> None:
     step = next_step(Outcome(verdict), attempt=1, age=0, probe=False, policy=POLICY)
     assert step == DeadLetter(str(verdict))

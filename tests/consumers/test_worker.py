@@ -76,9 +76,9 @@ async def test_a_probe_that_cannot_connect_does_not_count(house: House) -> None:
     endpoint, receiver = await house.endpoint("AAA1", "market.#", behaviour=Behaviour(kind="down"))
     await house.worker()
     sent = await house.publish(count=10)
-    await eventually(lambda: house.is_held(endpoint))
+    await eventually(lambda: house.pause_of(endpoint, at_least=600))  # a probe failed
     before = len(await house.attempts(endpoint))
-    await eventually(lambda: house.pause_of(endpoint, at_least=1000))
+    await eventually(lambda: house.pause_of(endpoint, at_least=1000))  # another
     assert len(await house.attempts(endpoint)) == before
     await receiver.behave()
     await eventually(lambda: set(received(receiver)) == set(sent))

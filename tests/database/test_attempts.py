@@ -199,7 +199,7 @@ def test_what_was_delivered_to_an_endpoint_is_told_for_thousands_at_once(databas
 
 def test_old_attempts_are_forgotten_in_portions(database: Database) -> None:
     record(database, [attempt(number) for number in range(10)])
-    forgotten = []
+    forgotten: list[int] = []
     while not forgotten or forgotten[-1]:
         with database.transaction() as connection:
             forgotten.append(attempts.forget(connection, NOON + 8 * SECOND, limit=3))

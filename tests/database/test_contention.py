@@ -16,8 +16,11 @@ for batch in range(batches):
             database.close()
         database = Database.open(url)
     rows = [
-        Attempt(1772366400000 + batch, new_id(), "ep_" + name, f"evt_{name}_{batch}_{row}", "delivered", "PGAE",
-                "market.dam.closed", "claim", 1, 200, 5, "ack", None, None, None, "//iso.example", "1", None, None)
+        Attempt(
+            1772366400000 + batch, new_id(), "ep_" + name, f"evt_{name}_{batch}_{row}", "delivered",
+            "PGAE", "market.dam.closed", "claim", 1, 200, 5, "ack", None, None, None, "//iso.example", "1",
+            None, None,
+        )
         for row in range(50)
     ]
     with database.transaction() as connection:

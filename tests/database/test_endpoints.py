@@ -2,6 +2,7 @@ import asyncio
 import base64
 import re
 import threading
+from collections.abc import Awaitable
 from datetime import timedelta
 
 import pytest
@@ -276,10 +277,10 @@ def test_plain_http_is_allowed_only_where_it_is_asked_for(database: Database, ac
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_by_its_name(
-    sqlite_url: str, act: Act, field: str, value: object
+    shared_sqlite: Database, act: Act, field: str, value: object
 ) -> None:
     settings = {"name": "main", "url": URL, field: value}
-    with Database.open(sqlite_url) as database, database.transaction() as connection:
+    with shared_sqlite.transaction() as connection:
         participants.add(connection, "PGAE", "Pacific Gas", act)
         endpoint = endpoints.add(connection, "PGAE", act, name="first", url=URL)
         with pytest.raises(InvalidInputError) as caught:
@@ -288,6 +289,7 @@ def test_a_setting_that_cannot_be_is_refused_by_its_name(
         with pytest.raises(InvalidInputError) as caught:
             endpoints.change(connection, endpoint.id, act, **{field: value})  # type: ignore[arg-type]
         assert caught.value.field == field
+        connection.rollback()
 
 
 def test_a_stream_has_no_url_and_a_subscription_must_match_something(database: Database, act: Act) -> None:
@@ -308,8 +310,9 @@ async def test_of_two_changes_at_once_none_is_lost(database: Database, endpoint:
         changed.set()
         leave.wait(20)
 
-    def waits_for_it(connection: Connection) -> int:
-        return connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one()
+    def somebody_waits() -> Awaitable[bool]:
+        waiting = text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return database.read(lambda connection: bool(connection.execute(waiting).scalar()))
 
     first = asyncio.create_task(database.run(slow))
     await eventually(changed.is_set)
@@ -317,7 +320,7 @@ async def test_of_two_changes_at_once_none_is_lost(database: Database, endpoint:
         database.run(lambda connection: endpoints.change(connection, endpoint.id, act, concurrency=3))
     )
     if not database.is_sqlite:  # which has one writer anyway
-        await eventually(lambda: database.read(waits_for_it))
+        await eventually(somebody_waits)
     leave.set()
     await first
     now = await second

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from claimbus.database import Act, Database, NotFoundError, audit, parked
-from claimbus.events.event import Event
 from claimbus.events.errors import InvalidInputError
+from claimbus.events.event import Event
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -25,9 +25,9 @@ def test_an_organisation_may_own_several_participants(database: Database, act: A
 def test_a_participant_is_added_once(database: Database, act: Act) -> None:
     with database.transaction() as connection:
         participants.add(connection, "PGAE", "Pacific Gas", act)
-    with pytest.raises(DuplicateError, match="participant: PGAE is there already"):
-        with database.transaction() as connection:
-            participants.add(connection, "PGAE", "Edison", act)
+    there_already = pytest.raises(DuplicateError, match="participant: PGAE is there already")
+    with there_already, database.transaction() as connection:
+        participants.add(connection, "PGAE", "Edison", act)
     with database.snapshot() as connection:
         assert participants.find_organisations(connection) == ("Pacific Gas",)
 

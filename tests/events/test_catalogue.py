@@ -296,6 +296,11 @@ def test_the_dates_of_a_retired_type_can_be_configured() -> None:
     assert retirement(event_of("market.dam.closed", b""), {CHANGED: retired}) == Retirement(None, None)
 
 
+def test_what_the_catalogue_does_not_know_has_no_dates() -> None:
+    foreign = event_of(CHANGED, b"<outage/>", datacontenttype="text/xml", dataschema="urn:iso:outage.xsd")
+    assert retirement(foreign) == retirement(event_of("oms.outage.gone", b"")) == Retirement(None, None)
+
+
 def test_a_participant_needs_no_validator_to_read_the_catalogue() -> None:
     program = (
         f"import sys, {catalogue.__name__}, claimbus.events.outages; print('jsonschema_rs' in sys.modules)"

@@ -175,6 +175,7 @@ def test_a_malformed_row_is_reported_with_its_place_and_the_others_go_on(
     snapshot = only(written(tmp_path, HEADER, MORNING, row, EVENING))
     [problem] = snapshot.problems
     assert (problem.file, problem.line, problem.column) == ("feed.csv", 3, column)
+    assert str(problem).startswith(f"feed.csv, line 3, {column or 'row'}: ")
     assert len(snapshot.outages["15120034"].curtailments) == 2
     assert len(snapshot.outages) == 1
 

@@ -1,0 +1,74 @@
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from claimbus.broker import journal
+from claimbus.broker.connection import Connection
+from claimbus.broker.errors import TopologyError
+from claimbus.broker.publisher import Publisher
+from tests.broker.conftest import TOPOLOGY
+from tests.broker.samples import only, ticket, to
+
+LONG_AGO = datetime.now(UTC) - timedelta(days=1)
+
+
+async def numbers(connection: Connection, since: datetime = LONG_AGO) -> list[int]:
+    return [
+        int(entry.ticket.claim_id[5:])
+        async for entry in journal.read(connection, since=since)
+        if entry.ticket
+    ]
+
+
+async def test_the_journal_has_every_ticket_that_was_published_in_order(
+    connection: Connection, publisher: Publisher
+) -> None:
+    sent = [ticket(number, partitionkey="M1", sequence=number) for number in range(1200)]
+    await publisher.publish_ticket(sent[0], to(frozenset({"PGAE", "SCE1"})))
+    for one in sent[1:]:
+        await publisher.publish_ticket(one, only("PGAE"))
+    entries = [entry async for entry in journal.read(connection, since=LONG_AGO)]
+    assert [entry.ticket for entry in entries] == sent
+    assert [entry.offset for entry in entries] == list(range(1200))
+    assert {entry.routing_key for entry in entries} == {"oms.resource-outage.changed.PGAE"}
+
+
+async def test_retries_and_redeliveries_are_not_in_the_journal(
+    connection: Connection, publisher: Publisher
+) -> None:
+    await publisher.publish_ticket(ticket(1), only("PGAE"))
+    await publisher.publish_retry(ticket(2, endpoint="e1"), TOPOLOGY.ladder[0])
+    await publisher.publish_redelivery(ticket(3, endpoint="e1"))
+    assert await numbers(connection) == [1]
+
+
+async def test_reading_begins_at_the_moment_asked_for(connection: Connection, publisher: Publisher) -> None:
+    await publisher.publish_ticket(ticket(1), only("PGAE"))
+    # RabbitMQ's moments are whole seconds.
+    await asyncio.sleep(1.1)
+    since = datetime.now(UTC)
+    await publisher.publish_ticket(ticket(2), only("PGAE"))
+    assert await numbers(connection, since) == [2]
+
+
+async def test_an_empty_journal_has_no_entries(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "FIRST", 0.5)
+    assert await numbers(connection) == []
+
+
+async def test_nothing_is_read_from_after_the_last_entry(
+    connection: Connection, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publisher.publish_ticket(ticket(1), only("PGAE"))
+    monkeypatch.setattr(journal, "FIRST", 0.5)
+    assert await numbers(connection, datetime.now(UTC) + timedelta(hours=1)) == []
+
+
+async def test_without_a_journal_there_is_an_error(connection: Connection) -> None:
+    async with await connection.channel() as channel:
+        await channel.delete_queue("journal")
+    with pytest.raises(TopologyError, match="consuming journal: 404"):
+        await numbers(connection)

@@ -1,0 +1,158 @@
+"""Ordered and latest-only endpoints, claim mode, schema versions, rates, and large bodies."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+from claimbus.cli.demo.receivers import Behaviour, Receiver
+from claimbus.events.event import Event
+from tests.consumers.house import House
+from tests.waiting import eventually
+
+CHUNK = b"\xab" * (1 << 20)
+
+
+def sequences(receiver: Receiver) -> list[int]:
+    return [int(request.event["sequence"]) for request in receiver.received]
+
+
+def statuses(house: House, *numbers: int, outage: str = "15120034") -> list[Event]:
+    """Changes of one outage for AAA1."""
+    return [
+        replace(
+            house.event("AAA1", type_="oms.resource-outage.changed"),
+            id=f"{outage}-{number}",
+            sequence=number,
+            partitionkey=outage,
+        )
+        for number in numbers
+    ]
+
+
+async def test_an_ordered_endpoint_retries_in_place_and_keeps_the_order(house: House) -> None:
+    house.participant("AAA1")
+    endpoint, receiver = await house.endpoint(
+        "AAA1", "oms.#", behaviour=Behaviour(kind="status", status=503, every=3), ordered=True
+    )
+    await house.worker(hold_after=100)
+    for event in statuses(house, *range(1, 11)):
+        await house.producer.publish(event)
+    accepted = await eventually(lambda: accepted_when(receiver, 10))
+    assert accepted == list(range(1, 11))
+    attempts = await eventually(lambda: house.attempts_when(endpoint, len(receiver.received)))
+    assert len(attempts) == len(receiver.received)
+
+
+async def test_an_ordered_endpoint_goes_on_where_another_worker_stopped(house: House) -> None:
+    house.participant("AAA1")
+    await_503 = Behaviour(kind="status", status=503)
+    _, receiver = await house.endpoint("AAA1", "oms.#", behaviour=await_503, ordered=True)
+    await house.worker(hold_after=100)
+    for event in statuses(house, 1, 2):
+        await house.producer.publish(event)
+    await eventually(lambda: len(receiver.received) == 1)
+    await house.stop_workers()
+    await receiver.behave()
+    await house.worker(hold_after=100)
+    await eventually(lambda: sequences(receiver)[1:] == [1, 2])
+    assert [request.attempt for request in receiver.received] == [1, 2, 1]
+
+
+async def test_workers_share_the_ordered_endpoints(house: House) -> None:
+    for number in range(6):
+        house.participant(f"AAA{number}")
+        await house.endpoint(f"AAA{number}", ordered=True)
+    workers = [await house.worker(), await house.worker()]
+    await eventually(lambda: all(len(worker._roster.lanes) == 6 for worker in workers))
+    await eventually(lambda: house.active_on(workers), within=20)
+
+
+async def test_a_latest_only_endpoint_skips_a_status_that_a_newer_one_replaced(house: House) -> None:
+    house.participant("AAA1")
+    endpoint, receiver = await house.endpoint("AAA1", "oms.#", latest_only=True, concurrency=1)
+    await house.worker()
+    for event in statuses(house, 10, 9, 11):
+        await house.producer.publish(event)
+    await house.producer.publish(statuses(house, 1, outage="15120034")[0])
+    attempts = await eventually(lambda: house.attempts_when(endpoint, 4))
+    verdicts = {attempt.sequence: attempt.verdict for attempt in attempts}
+    assert verdicts == {10: "delivered", 9: "superseded", 11: "delivered", 1: "superseded"}
+    assert sequences(receiver) == [10, 11]
+
+
+async def test_a_market_event_is_never_skipped(house: House) -> None:
+    house.participant("AAA1")
+    _, receiver = await house.endpoint("AAA1", latest_only=True, concurrency=1)
+    await house.worker()
+    for sequence in (2, 1):
+        await house.producer.publish(replace(house.event(), sequence=sequence))
+    await eventually(lambda: sequences(receiver) == [2, 1])
+
+
+async def test_an_endpoint_in_claim_mode_gets_a_reference(house: House) -> None:
+    house.participant("AAA1")
+    _, receiver = await house.endpoint("AAA1", mode="claim")
+    await house.worker()
+    await house.publish()
+    await eventually(lambda: receiver.received)
+    assert receiver.received[0].event["dataref"].startswith("/v1/claims/")
+    assert "data" not in json.loads(receiver.received[0].body or b"")
+
+
+async def test_an_endpoint_gets_the_schema_version_that_it_chose(house: House) -> None:
+    house.participant("AAA1")
+    _, old = await house.endpoint("AAA1", "oms.#", schema_version=1)
+    _, new = await house.endpoint("AAA1", "oms.#")
+    await house.worker()
+    await house.publish("AAA1", type_="oms.resource-outage.changed")
+    await eventually(lambda: old.received and new.received)
+    assert old.received[0].event["dataschema"].endswith(":1")
+    assert old.received[0].header("sunset") is not None
+    assert new.received[0].event["dataschema"].endswith(":2")
+    assert new.received[0].header("sunset") is None
+
+
+async def test_a_rate_is_kept(house: House) -> None:
+    house.participant("AAA1")
+    _, receiver = await house.endpoint("AAA1", rate_limit=20.0)
+    await house.worker()
+    await house.publish(count=10)
+    await eventually(lambda: len(receiver.received) == 10)
+    times = [request.monotonic for request in receiver.received]
+    assert times[-1] - times[0] >= 0.4, "ten at 20 a second take 0.45 s"
+
+
+async def test_a_large_body_arrives_whole(house: House) -> None:
+    house.participant("AAA1")
+    _, receiver = await house.endpoint("AAA1", timeout_s=30.0)
+    await house.worker()
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(16):
+            yield CHUNK
+
+    event = replace(house.event(), datacontenttype="application/octet-stream")
+    await house.producer.publish_stream(event, body())
+    await eventually(lambda: receiver.received, within=30)
+    assert receiver.received[0].size == 16 << 20
+    assert receiver.received[0].sha256 == hashlib.sha256(CHUNK * 16).hexdigest()
+    assert receiver.received[0].verified
+
+
+async def test_a_change_of_order_moves_the_queue_without_a_loss(house: House) -> None:
+    house.participant("AAA1")
+    endpoint, receiver = await house.endpoint("AAA1", behaviour=Behaviour(kind="slow", seconds=0.02))
+    await house.worker(reconcile_every=timedelta(milliseconds=300))
+    sent = await house.publish(count=50)
+    await house.change(endpoint, ordered=True)
+    sent += await house.publish(count=20)
+    await eventually(lambda: {one.header("webhook-id") for one in receiver.received} == set(sent))
+    await eventually(lambda: house.has_no_queue(endpoint))
+
+
+def accepted_when(receiver: Receiver, count: int) -> list[int] | None:
+    """The sequences that were accepted, once there are so many."""
+    accepted = [int(one.event["sequence"]) for one in receiver.received if one.answered == "204"]
+    return accepted if len(accepted) >= count else None
