@@ -9,7 +9,7 @@ the journal.
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
@@ -31,8 +31,11 @@ from claimstore.quarantined import Quarantined
 from claimstore.store import ClaimStore
 from consumers.provision import Provision
 
-WATCH_EVERY: Final = 5.0
-"""Seconds between two looks at all queues."""
+WATCH_EVERY: Final = timedelta(seconds=5)
+"""Time between two looks at all queues."""
+
+LEASE: Final = 30.0
+"""Seconds for which one worker is the one that looks."""
 
 MARGIN: Final = 120
 """Seconds before the quarantine's beginning from which the journal is read: what was under way by then."""
@@ -77,7 +80,7 @@ class Quarantine:
 
         Raises UnavailableError; the next look goes on from there.
         """
-        if not await self._leases.take("quarantine", self._worker, seconds=4 * WATCH_EVERY):
+        if not await self._leases.take("quarantine", self._worker, seconds=LEASE):
             return False
         found = await self._database.read(endpoints.find)
         hanging = await self._quarantined.all()

@@ -77,6 +77,7 @@ class Worker:
         ladder: tuple[Rung, ...],
         metrics: Metrics,
         reconcile_every: timedelta = RECONCILE_EVERY,
+        watch_every: timedelta = WATCH_EVERY,
         grace: timedelta = GRACE,
     ) -> None:
         """Wire a worker; nothing happens before `run`. ``grace`` is what stopping takes at most."""
@@ -84,6 +85,7 @@ class Worker:
         self._services = services
         self._metrics = metrics
         self._reconcile_every = reconcile_every.total_seconds()
+        self._watch_every = watch_every.total_seconds()
         self._grace = grace.total_seconds()
         self._recorder = Recorder(services.database)
         self._settlement = Settlement(self._recorder, services.publisher, ladder, metrics)
@@ -185,7 +187,7 @@ class Worker:
     async def _keep_watch(self) -> None:
         """Look after queues that hang, when it is this worker's turn."""
         while True:
-            await asyncio.sleep(WATCH_EVERY)
+            await asyncio.sleep(self._watch_every)
             try:
                 if await self._quarantine.look():
                     self._changed.set()

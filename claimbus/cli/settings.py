@@ -90,6 +90,8 @@ class Settings(BaseSettings):
     """Longest pause between probes."""
     reconcile_every: Duration = timedelta(seconds=30)
     """How often workers compare their queues with the database."""
+    watch_every: Duration = timedelta(seconds=5)
+    """How often one of the workers looks whether every endpoint's queue answers."""
     grace: Duration = timedelta(seconds=30)
     """Time a stopping worker gives what is in flight."""
 

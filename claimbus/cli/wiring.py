@@ -156,6 +156,7 @@ class Wiring:
             ladder=self.topology.ladder,
             metrics=metrics,
             reconcile_every=settings.reconcile_every,
+            watch_every=settings.watch_every,
             grace=settings.grace,
         )
 

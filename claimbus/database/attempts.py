@@ -159,6 +159,7 @@ def forget(connection: Connection, before: datetime, *, limit: int = 5000) -> in
 
     Repeat it, each time in a transaction of its own, until it returns 0: the workers' writes go in between.
     """
-    key = (attempts.c.started_ms, attempts.c.id)
-    oldest = select(*key).where(attempts.c.started_ms < milliseconds(before)).order_by(*key).limit(limit)
+    column = attempts.c
+    oldest = select(column.started_ms, column.id).where(column.started_ms < milliseconds(before))
+    oldest = oldest.order_by(column.started_ms, column.id).limit(limit)
     return connection.execute(delete(attempts).where(_key.in_(oldest))).rowcount

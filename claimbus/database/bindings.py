@@ -63,7 +63,7 @@ def at(connection: Connection, moment: datetime, endpoint_id: str | None = None)
 def _find(
     connection: Connection, condition: ColumnElement[bool], endpoint_id: str | None
 ) -> tuple[Bound, ...]:
-    query = select(bindings).where(condition).order_by(*bindings.primary_key.columns)
+    query = select(bindings).where(condition).order_by(bindings.c.id)
     if endpoint_id is not None:
         query = query.filter_by(endpoint_id=endpoint_id)
     return tuple(

@@ -15,7 +15,6 @@ from claimbus.database.schema import REVISION
 from claimbus.events.errors import ConfigurationError, UnavailableError
 
 _LOW_DISK_BYTES: Final = 2 * 2**30
-_NO_DISK_BYTES: Final = 200 * 2**20
 _LONG_WAL_BYTES: Final = 512 * 2**20
 
 
@@ -73,10 +72,8 @@ def _sqlite(connection: Connection, file: Path) -> Iterator[Finding]:
     if file.stat().st_mode & 0o077:
         yield Finding("warning", "database", f"{file} holds secrets, and others than its owner may open it")
     free = shutil.disk_usage(file.parent).free
-    severity: Literal["ok", "warning", "error"] = (
-        "ok" if free > _LOW_DISK_BYTES else "warning" if free > _NO_DISK_BYTES else "error"
-    )
-    yield Finding(severity, "database disk", f"{free / 2**30:.1f} GiB free at {file.parent}")
+    room = f"{free / 2**30:.1f} GiB free at {file.parent}"
+    yield Finding("ok" if free > _LOW_DISK_BYTES else "warning", "database disk", room)
     wal = file.with_name(file.name + "-wal")
     if wal.exists() and wal.stat().st_size > _LONG_WAL_BYTES:
         yield Finding("warning", "database", f"{wal} is long: some process reads one snapshot for too long")

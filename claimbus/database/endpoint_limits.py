@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from claimbus.database.endpoint import DEFAULTS, Kind
-from claimbus.database.participants import check_name
+from claimbus.database.names import check_name
 from claimbus.events.errors import InvalidInputError
 
 

@@ -5,15 +5,15 @@ it. An endpoint is removed by a date; its row stays, for what happened to it.
 """
 
 import base64
-import secrets as randomness
 import string
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import fields
 from datetime import timedelta
+from secrets import choice, token_bytes
 from typing import Any, Final, Unpack
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
 
 from claimbus.database import audit, endpoint_limits, participants, schema
 from claimbus.database.audit import Act, Subject
@@ -52,9 +52,18 @@ def add(
     chosen: Settings = {**DEFAULTS, **settings}
     endpoint_limits.check(kind, chosen, allow_http=allow_http)
     _check_name_is_free(connection, participant_id, settings["name"])
-    endpoint_id = "ep_" + "".join(randomness.choice(_ID_LETTERS) for _ in range(20))
-    row = {"id": endpoint_id, "participant_id": participant_id, "kind": kind, **chosen}
-    row |= {"state": "active", "state_reason": "", "generation": 1, "revision": 1, "created_at": act.at}
+    endpoint_id = "ep_" + "".join(choice(_ID_LETTERS) for _ in range(20))
+    row = {
+        "id": endpoint_id,
+        "participant_id": participant_id,
+        "kind": kind,
+        **chosen,
+        "state": "active",
+        "state_reason": "",
+        "generation": 1,
+        "revision": 1,
+        "created_at": act.at,
+    }
     connection.execute(insert(schema.endpoints), row)
     _add_secret(connection, endpoint_id, act)
     _add_subscriptions(connection, endpoint_id, subscriptions)
@@ -113,7 +122,8 @@ def change(
     }
     if not values:
         return before
-    endpoint_limits.check(before.kind, {"url": before.url, **settings}, allow_http=allow_http)
+    kept_url = "url" not in values
+    endpoint_limits.check(before.kind, {"url": before.url, **settings}, allow_http=allow_http or kept_url)
     if "name" in values:
         _check_name_is_free(connection, before.participant_id, values["name"])
     if "url" in values:
@@ -202,9 +212,8 @@ def _turn(
         return before
     if only_from is not None and before.state != only_from:
         raise InvalidInputError("state", f"is {before.state}, not {only_from}")
-    return _revise(
-        connection, before, act, f"{before.state} to {to}", {"state": to, "state_reason": act.reason}
-    )
+    action = f"{before.state} to {to}"
+    return _revise(connection, before, act, action, {"state": to, "state_reason": act.reason})
 
 
 def _kept(connection: Connection, endpoint_id: str) -> Endpoint:
@@ -246,27 +255,13 @@ def _state(endpoint: Endpoint) -> dict[str, Any]:
         if state[name] is not None:
             state[name] = format_time(state[name])
     state["subscriptions"] = list(endpoint.subscriptions)
-    state["secrets_of"] = [format_time(one.created_at) for one in endpoint.secrets]
+    state["secrets"] = [format_time(one.created_at) for one in endpoint.secrets]
     return state
 
 
 def _load(connection: Connection, *conditions: ColumnElement[bool]) -> tuple[Endpoint, ...]:
     wanted = select(schema.endpoints.c.id).where(*conditions)
-    secrets: defaultdict[str, list[Secret]] = defaultdict(list)
-    secret = schema.endpoint_secrets.c
-    for endpoint_id, *rest in connection.execute(
-        select(secret.endpoint_id, secret.value, secret.created_at, secret.expires_at)
-        .where(secret.endpoint_id.in_(wanted))
-        .order_by(secret.id.desc())
-    ):
-        secrets[endpoint_id].append(Secret(*rest))
-    patterns: defaultdict[str, list[str]] = defaultdict(list)
-    for endpoint_id, pattern in connection.execute(
-        select(schema.subscriptions)
-        .where(schema.subscriptions.c.endpoint_id.in_(wanted))
-        .order_by(schema.subscriptions.c.pattern)
-    ):
-        patterns[endpoint_id].append(pattern)
+    secrets, subscriptions = _secrets(connection, wanted), _subscriptions(connection, wanted)
     query = (
         select(schema.endpoints, schema.participants.c.organisation_id)
         .join(schema.participants)
@@ -274,13 +269,33 @@ def _load(connection: Connection, *conditions: ColumnElement[bool]) -> tuple[End
         .order_by(schema.endpoints.c.created_at, schema.endpoints.c.id)
     )
     return tuple(
-        Endpoint(**row, secrets=tuple(secrets[row["id"]]), subscriptions=tuple(patterns[row["id"]]))
+        Endpoint(**row, secrets=tuple(secrets[row["id"]]), subscriptions=tuple(subscriptions[row["id"]]))
         for row in connection.execute(query).mappings()
     )
 
 
+def _secrets(connection: Connection, of: Select[str]) -> defaultdict[str, list[Secret]]:
+    column = schema.endpoint_secrets.c
+    query = select(column.endpoint_id, column.value, column.created_at, column.expires_at)
+    found: defaultdict[str, list[Secret]] = defaultdict(list)
+    for endpoint_id, *rest in connection.execute(
+        query.where(column.endpoint_id.in_(of)).order_by(column.id.desc())
+    ):
+        found[endpoint_id].append(Secret(*rest))
+    return found
+
+
+def _subscriptions(connection: Connection, of: Select[str]) -> defaultdict[str, list[str]]:
+    column = schema.subscriptions.c
+    query = select(column.endpoint_id, column.pattern).where(column.endpoint_id.in_(of))
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for endpoint_id, pattern in connection.execute(query.order_by(column.pattern)):
+        found[endpoint_id].append(pattern)
+    return found
+
+
 def _add_secret(connection: Connection, endpoint_id: str, act: Act) -> None:
-    value = "whsec_" + base64.b64encode(randomness.token_bytes(32)).decode()
+    value = "whsec_" + base64.b64encode(token_bytes(32)).decode()
     row = {"endpoint_id": endpoint_id, "value": value, "created_at": act.at}
     connection.execute(insert(schema.endpoint_secrets), row)
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, insert, or_, select, update
 
-from claimbus.database import audit, participants
+from claimbus.database import audit, names, participants
 from claimbus.database.audit import Act, Subject
 from claimbus.database.errors import NotFoundError
 from claimbus.database.schema import entitlements, milliseconds
@@ -30,7 +30,7 @@ class Entitlement:
     valid_to: datetime | None = None
 
     def __post_init__(self) -> None:
-        participants.check_name("resource_id", self.resource_id)
+        names.check_name("resource_id", self.resource_id)
         if self.end_ms is not None and self.end_ms < self.key[2]:
             raise InvalidInputError("valid_to", "is before valid_from")
 
@@ -111,8 +111,12 @@ def put(connection: Connection, wanted: Iterable[Entitlement], act: Act) -> tupl
         connection.execute(
             update(entitlements).where(same).values(valid_to=bindparam("end")),
             [
-                {"resource": one.resource_id, "participant": one.participant_id}
-                | {"begin": one.valid_from, "end": one.valid_to}
+                {
+                    "resource": one.resource_id,
+                    "participant": one.participant_id,
+                    "begin": one.valid_from,
+                    "end": one.valid_to,
+                }
                 for one in changed
             ],
         )

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from claimbus.database import audit, entitlements, participants
+from claimbus.database import audit, entitlements, names, participants
 from claimbus.database.audit import Act, Subject
 from claimbus.database.entitlements import Entitlement
 from claimbus.events.errors import InvalidFeedError, InvalidInputError
@@ -144,15 +144,15 @@ def _row(cells: dict[str, str], timezone: tzinfo) -> Row:
     for name in REQUIRED:
         if name not in cells:
             raise InvalidInputError(name, "the row ends before it")
-    participants.check_name("organisation", cells["organisation"])
-    participants.check_id(cells["participant"])
+    names.check_name("organisation", cells["organisation"])
+    names.check_participant_id(cells["participant"])
     begin = _moment("valid_from", cells["valid_from"], timezone)
     if begin is None:
         raise InvalidInputError("valid_from", "is empty")
     end = _moment("valid_to", cells["valid_to"], timezone)
     contact = cells.get("contact") or None
     if contact is not None:
-        participants.check_email(contact)
+        names.check_email(contact)
     entitlement = Entitlement(cells["resource_id"], cells["participant"], begin, end)
     return Row(cells["organisation"], entitlement, contact)
 

@@ -4,13 +4,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, literal, select, tuple_, update
+from sqlalchemy import BigInteger, Connection, literal, select, tuple_, update
 
 from claimbus.database import audit
 from claimbus.database.audit import Act, Subject
 from claimbus.database.errors import NotFoundError
 from claimbus.database.page import Page, whole_numbers
-from claimbus.database.schema import Moment, milliseconds, moment_of, parked_events
+from claimbus.database.schema import milliseconds, parked_events
 from claimbus.database.statements import insert_new
 from claimbus.events.event import Audience, Event
 
@@ -57,7 +57,7 @@ def find(
         query = query.where(column.released_at.is_not(None) if released else column.released_at.is_(None))
     if cursor is not None:
         before, _, last_id = cursor.partition("-")
-        last = tuple_(literal(moment_of(*whole_numbers(before, 1)), Moment), last_id)
+        last = tuple_(literal(*whole_numbers(before, 1), BigInteger), last_id)
         query = query.where(tuple_(column.parked_at, column.message_id) < last)
     newest = query.order_by(column.parked_at.desc(), column.message_id.desc()).limit(limit + 1)
     found = [Parked(**row) for row in connection.execute(newest).mappings()]

@@ -1,6 +1,5 @@
 """Organisations, the participants they own, and the people to tell."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,18 +7,14 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, select, update
 
-from claimbus.database import audit
+from claimbus.database import audit, names
 from claimbus.database.audit import Act, Subject
 from claimbus.database.errors import DuplicateError, NotFoundError
 from claimbus.database.schema import contacts, organisations, participants
 from claimbus.database.statements import insert_new
-from claimbus.events.errors import InvalidInputError
-from claimbus.events.event import is_participant_id
 from claimbus.events.routing import check_pattern, matches
 
 EVERY_TYPE: Final = ("#",)
-
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,31 +31,9 @@ class Participant:
         return any(matches(pattern, event_type) for pattern in self.event_types)
 
 
-def check_name(field: str, name: str) -> None:
-    """Raise InvalidInputError unless this is a name of 1 to 100 printable characters, blanks not outside."""
-    if not 0 < len(name) <= 100 or not name.isprintable() or name != name.strip():
-        raise InvalidInputError(
-            field, f"{name!r:.120} is no name of 1 to 100 printable characters without blanks around it"
-        )
-
-
-def check_id(participant_id: str) -> None:
-    """Raise InvalidInputError unless this is a well-formed participant ID."""
-    if not is_participant_id(participant_id):
-        raise InvalidInputError(
-            "participant", f"{participant_id!r:.60} is no participant ID ([A-Z][A-Z0-9_]{{1,31}})"
-        )
-
-
-def check_email(email: str) -> None:
-    """Raise InvalidInputError unless this looks like one e-mail address."""
-    if len(email) > 254 or not email.isprintable() or _EMAIL.fullmatch(email) is None:
-        raise InvalidInputError("contact", f"{email!r:.120} is no e-mail address")
-
-
 def add_organisation(connection: Connection, organisation_id: str, act: Act) -> bool:
     """Add an organisation unless it is there; tell whether it was added."""
-    check_name("organisation", organisation_id)
+    names.check_name("organisation", organisation_id)
     values = {"id": organisation_id, "created_at": act.at}
     if not insert_new(connection, organisations, values):
         return False
@@ -75,7 +48,7 @@ def find_organisations(connection: Connection) -> tuple[str, ...]:
 
 def add_contact(connection: Connection, organisation_id: str, email: str, act: Act) -> bool:
     """Add an e-mail address to tell things to, unless it is there; tell whether it was added."""
-    check_email(email)
+    names.check_email(email)
     values = {"organisation_id": organisation_id, "email": email, "created_at": act.at}
     if not insert_new(connection, contacts, values):
         return False
@@ -98,7 +71,7 @@ def add(
     event_types: tuple[str, ...] = EVERY_TYPE,
 ) -> Participant:
     """Add a participant, and its organisation if that is new. Raises DuplicateError, InvalidInputError."""
-    check_id(participant_id)
+    names.check_participant_id(participant_id)
     _check_types(event_types)
     add_organisation(connection, organisation_id, act)
     values = {

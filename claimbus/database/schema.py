@@ -166,11 +166,12 @@ subscriptions = Table(
 bindings = Table(
     "bindings",
     metadata,
-    Column("endpoint_id", ForeignKey("endpoints.id"), primary_key=True),
-    Column("generation", Integer, primary_key=True),
-    Column("exchange", String, primary_key=True),
-    Column("key", String, primary_key=True),
-    Column("bound_from", Moment, primary_key=True),
+    Column("id", _Number, primary_key=True),
+    Column("endpoint_id", ForeignKey("endpoints.id"), nullable=False, index=True),
+    Column("generation", Integer, nullable=False),
+    Column("exchange", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("bound_from", Moment, nullable=False),
     Column("bound_to", Moment),
 )
 _bound = bindings.c.bound_to.is_(None)

@@ -102,7 +102,7 @@ def test_pages_follow_one_another_newest_first(database: Database) -> None:
         assert [entry.at for entry in whole.rows] == [NOON + 2 * HOUR, NOON + HOUR, NOON]
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "1-2", "-1", "1 OR 1=1", "9" * 20, "٣"])
+@pytest.mark.parametrize("cursor", ["", "x", "1-2", "-1", "1 OR 1=1", "9" * 19, "٣"])
 def test_a_cursor_that_no_page_gave_is_refused(database: Database, cursor: str) -> None:
     with pytest.raises(InvalidInputError) as caught, database.snapshot() as connection:
         audit.find(connection, cursor=cursor)

@@ -42,6 +42,8 @@ def test_binding_twice_is_binding_once_and_again_is_a_new_row(database: Database
         bindings.record_unbound(connection, endpoint_id, 1, OMS, NOON + HOUR)
         bindings.record_unbound(connection, endpoint_id, 1, OMS, NOON + 2 * HOUR)  # changes nothing
         bindings.record_bound(connection, endpoint_id, 1, OMS, NOON + 3 * HOUR)
+        bindings.record_unbound(connection, endpoint_id, 1, OMS, NOON + 3 * HOUR)
+        bindings.record_bound(connection, endpoint_id, 1, OMS, NOON + 3 * HOUR)
         assert bindings.at(connection, NOON + 1.5 * HOUR) == ()
         assert keys(bindings.at(connection, NOON + 3 * HOUR)) == OMS
 

@@ -2,7 +2,7 @@ import asyncio
 import base64
 import re
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -235,7 +235,12 @@ def test_plain_http_is_allowed_only_where_it_is_asked_for(database: Database, ac
     with database.transaction() as connection:
         with pytest.raises(InvalidInputError, match="https"):
             endpoints.add(connection, "PGAE", act, name="main", url="http://localhost:8080/")
-        endpoints.add(connection, "PGAE", act, name="main", url="http://localhost:8080/", allow_http=True)
+        local = endpoints.add(
+            connection, "PGAE", act, name="main", url="http://localhost:8080/", allow_http=True
+        )
+        assert endpoints.change(connection, local.id, act, concurrency=1).concurrency == 1
+        with pytest.raises(InvalidInputError, match="https"):
+            endpoints.change(connection, local.id, act, url="http://localhost:8081/")
 
 
 @pytest.mark.parametrize(
@@ -320,7 +325,8 @@ async def test_of_two_changes_at_once_none_is_lost(database: Database, endpoint:
         database.run(lambda connection: endpoints.change(connection, endpoint.id, act, concurrency=3))
     )
     if not database.is_sqlite:  # which has one writer anyway
-        await eventually(somebody_waits)
+        look: Callable[[], bool | Awaitable[bool]] = somebody_waits
+        await eventually(look)
     leave.set()
     await first
     now = await second

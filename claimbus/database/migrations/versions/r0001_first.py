@@ -100,11 +100,12 @@ def _endpoints() -> None:
     )
     op.create_table(
         "bindings",
-        sa.Column("endpoint_id", sa.String, sa.ForeignKey("endpoints.id"), primary_key=True),
-        sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("exchange", sa.String, primary_key=True),
-        sa.Column("key", sa.String, primary_key=True),
-        sa.Column("bound_from", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("id", _NUMBER, primary_key=True),
+        sa.Column("endpoint_id", sa.String, sa.ForeignKey("endpoints.id"), nullable=False, index=True),
+        sa.Column("generation", sa.Integer, nullable=False),
+        sa.Column("exchange", sa.String, nullable=False),
+        sa.Column("key", sa.String, nullable=False),
+        sa.Column("bound_from", sa.BigInteger, nullable=False),
         sa.Column("bound_to", sa.BigInteger),
     )
     _unique_where("bindings", ["endpoint_id", "generation", "exchange", "key"], "bound_to IS NULL")
