@@ -37,7 +37,7 @@ def run_side(
             )
         except subprocess.SubprocessError as failed:
             log.seek(0)
-            raise BenchmarkError(f"{name}: {failed}\n{log.read()}") from failed
+            raise BenchmarkError(f"{name} failed:\n{log.read()[-8000:]}") from failed
     return Outcome(**json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -32,7 +32,7 @@ Reply: TypeAlias = Any
 """What Redis answers: bytes, a whole number, None or a list of these; the asker knows which."""
 
 MAX_COMMANDS: Final = 100
-"""Commands in a batch; longer ones gain nothing measurable and make the first wait for the last."""
+"""Commands in a batch; more would gain nothing measurable and make the first wait for the last."""
 
 MAX_BYTES: Final = 1 << 20
 """Bytes in a batch, unless a single command is longer by itself."""
@@ -71,9 +71,9 @@ class Connection:
     ) -> Self:
         """Connect to ``redis://``, ``rediss://`` (with ``tls``) or ``unix://``; return when Redis answers.
 
-        ``prefix`` is put before every key. ``connect_within`` bounds this call, ``answer_within`` each round
-        trip and, once more, the wait for its turn; in seconds. Raises StoreUnavailableError, and
-        ConfigurationError for a URL, prefix or password that cannot be used.
+        ``prefix`` is put before every key. Connecting is tried again for ``connect_within`` seconds;
+        ``answer_within`` bounds each round trip and, once more, the wait for its turn. Raises
+        StoreUnavailableError, and ConfigurationError for a URL, prefix or password that cannot be used.
         """
         if "{" in prefix or "}" in prefix:
             raise ConfigurationError(
@@ -153,8 +153,8 @@ class Connection:
 
     async def _carry_all(self) -> None:
         try:
-            while self._waiting:
-                await self._carry(self._next_batch())
+            while batch := self._next_batch():
+                await self._carry(batch)
         finally:
             self._busy -= 1
 
@@ -229,7 +229,8 @@ def _pool(url: str, tls: ssl.SSLContext | None, connections: int, connect_within
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, StoreUnavailableError) and not isinstance(error.__cause__, AuthenticationError)
+    refusal = isinstance(error.__cause__, (AuthenticationError, ResponseError))
+    return isinstance(error, StoreUnavailableError) and not refusal
 
 
 def _fail(batch: Iterable[_Asked], reason: str, cause: BaseException | None = None) -> None:

@@ -1,7 +1,7 @@
 """A delivery's way out, on one screen: redeem, check, POST, judge.
 
 The handler makes one attempt and says how it ended. When to make it is the lane's affair (`consumers.lane`);
-what happens then is decided in `consumers.retry` and carried out in `consumers.settlement`.
+what happens then is decided in `consumers.retry` and carried out in `consumers.disposition`.
 """
 
 import time

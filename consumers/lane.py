@@ -60,7 +60,7 @@ class Lane:
         self._webhook = yard.webhook(endpoint)
         self._consumer = Consumer(yard.connection)
         self._backlog: deque[Work] = deque()
-        self._unsettled: set[Work] = set()
+        self._unacked: set[Work] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._runners = 0
         self._probing = False
@@ -74,9 +74,9 @@ class Lane:
         return self._gate.held
 
     @property
-    def unsettled(self) -> int:
+    def unacked(self) -> int:
         """How many deliveries are in this lane's hands, unacked."""
-        return len(self._unsettled)
+        return len(self._unacked)
 
     async def open(self) -> None:
         """Begin to consume, unless closed already. Raises TopologyError (no such queue), UnavailableError."""
@@ -92,7 +92,7 @@ class Lane:
         self._wake.set()
         self._consumer.pause()
         deadline = time.monotonic() + grace
-        while len(self._unsettled) > len(self._backlog) and (left := deadline - time.monotonic()) > 0:
+        while len(self._unacked) > len(self._backlog) and (left := deadline - time.monotonic()) > 0:
             await self._sleep(left)
         for task in self._tasks:
             task.cancel()
@@ -102,10 +102,10 @@ class Lane:
 
     async def hand_back_the_old(self) -> None:
         """Give everything back and begin anew when a ticket has been unacked for too long."""
-        oldest = min((work.arrived for work in self._unsettled), default=None)
+        oldest = min((work.arrived for work in self._unacked), default=None)
         if oldest is None or time.monotonic() - oldest < UNACKED_AT_MOST or self._closing:
             return
-        _log.info("unacked for long", action="hand back", endpoint=self.endpoint.id, count=self.unsettled)
+        _log.info("unacked for long", action="hand back", endpoint=self.endpoint.id, count=self.unacked)
         await self._consumer.stop()
         self._voided("handed back")
         self._consumer = Consumer(self._yard.connection)
@@ -133,10 +133,10 @@ class Lane:
         try:
             ticket = delivery.ticket()
         except InvalidTicketError as wrong:
-            self._yard.settlement.refuse(delivery, self.endpoint, str(wrong))
+            self._yard.disposition.refuse(delivery, self.endpoint, str(wrong))
             return
         work = Work(delivery, ticket, time.monotonic(), ticket.attempt)
-        self._unsettled.add(work)
+        self._unacked.add(work)
         self._backlog.append(work)
         self._wake.set()
         self._pump()
@@ -144,11 +144,11 @@ class Lane:
     def _voided(self, reason: str) -> None:
         """Forget what the broker took back. What is being tried right now ends without an ack."""
         _log.info("deliveries void", endpoint=self.endpoint.id, count=len(self._backlog), reason=reason)
-        self._unsettled.difference_update(self._backlog)
+        self._unacked.difference_update(self._backlog)
         self._backlog.clear()
 
     def _done(self, work: Work) -> None:
-        self._unsettled.discard(work)
+        self._unacked.discard(work)
         if self._closing:
             self._wake.set()
 
@@ -195,7 +195,7 @@ class Lane:
         try:
             trial = await self._yard.handler.attempt(self.endpoint, self._webhook, work)
         except BaseException:
-            self._unsettled.discard(work)
+            self._unacked.discard(work)
             work.delivery.requeue()
             raise
         self.tried += 1
@@ -214,13 +214,13 @@ class Lane:
         elif isinstance(step, Retry) and self.endpoint.ordered:
             await self._retry_in_place(work, trial, step)
         else:
-            self._yard.settlement.settle(self.endpoint, work, trial, step, self._done)
+            self._yard.disposition.dispose(self.endpoint, work, trial, step, self._done)
             if isinstance(step, Disable):
                 self._yard.gone(self.endpoint, trial.outcome.detail)
 
     async def _may_start(self, work: Work, *, probe: bool) -> bool:
         """Wait for the database, the pause of a retry in place, and the rate. False: not now."""
-        await self._yard.settlement.ready()
+        await self._yard.disposition.ready()
         if self.endpoint.ordered and work.attempts == 0 and work.delivery.redelivered:
             with contextlib.suppress(UnavailableError):
                 await self._resume(work)
@@ -232,7 +232,7 @@ class Lane:
                 self._backlog.appendleft(work)
                 return False
         if work.delivery.void:
-            self._unsettled.discard(work)
+            self._unacked.discard(work)
             return False
         return True
 
@@ -255,7 +255,7 @@ class Lane:
 
     async def _retry_in_place(self, work: Work, trial: Trial, step: Retry) -> None:
         """Try an ordered endpoint's delivery again before any other; another worker may take over."""
-        await self._yard.settlement.record(self.endpoint, work, trial, step)
+        await self._yard.disposition.record(self.endpoint, work, trial, step)
         work.not_before = time.monotonic() + step.delay
         due = round((time.time() + step.delay) * 1000)
         with contextlib.suppress(UnavailableError):

@@ -36,7 +36,7 @@ class Metrics:
         self.published = self._counter("published", "Events published", "type")
         self.held = self._gauge("held_endpoints", "Endpoints that are held")
         self.lanes = self._gauge("lanes", "Endpoint queues that this worker consumes")
-        self.unsettled = self._gauge("unsettled_deliveries", "Deliveries in this worker's hands")
+        self.unacked = self._gauge("unacked_deliveries", "Deliveries in this worker's hands")
         self.depth = self._gauge("queue_depth", "Tickets ready in an endpoint's queue", "queue")
         self.quarantined = self._gauge("quarantined_endpoints", "Endpoints whose queue does not answer")
         self.redeems = self._gauge("redeems", "Claims redeemed since the start", "from")

@@ -63,9 +63,21 @@ class Recorder:
                 if len(self._rows) < MAX_BATCH and not self._closing:
                     await asyncio.sleep(GATHERING)
                 batch = [self._rows.popleft() for _ in range(min(len(self._rows), MAX_BATCH))]
-                await self._commit([attempt for attempt, _ in batch])
-                for _, recorded in batch:
-                    recorded()
+                await self._write(batch)
+
+    async def _write(self, batch: list[tuple[Attempt, Callable[[], None]]]) -> None:
+        try:
+            await self._commit([attempt for attempt, _ in batch])
+        except Exception as refused:  # noqa: BLE001 - whatever one row did must not stop the other rows
+            if len(batch) == 1:
+                _log.exception("attempt refused", message_id=batch[0][0].message_id, next="stays unacked")
+                return
+            _log.warning("batch refused", rows=len(batch), reason=str(refused), next="row by row")
+            for one in batch:
+                await self._write([one])
+        else:
+            for _, recorded in batch:
+                recorded()
 
     async def _commit(self, rows: list[Attempt]) -> None:
         pause = 0.1

@@ -150,7 +150,7 @@ class Roster:
             mine = next((lane for lane in lanes if lane.generation == generation), None)
             if counts is None or endpoint is None:
                 self._older.discard((endpoint_id, generation))
-            elif counts.messages or (mine is not None and mine.unsettled):
+            elif counts.messages or (mine is not None and mine.unacked):
                 if mine is None and lanes:
                     lanes.append(mine := Lane(endpoint, generation, self._yard))
                     await mine.open()

@@ -7,6 +7,7 @@ followed, no proxy, no compression, and only addresses that the guard let throug
 
 import time
 from collections.abc import AsyncIterable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -219,10 +220,10 @@ class Webhook:
 
 
 async def _answered(response: Response, began: float) -> Answer:
-    try:
-        head = await response.body_reader.read(HEAD)
-    except PyreqwestError:
-        head = None
+    head = None
+    if response.status != 204 and response.get_header("content-length") != "0":  # a look less across threads
+        with suppress(PyreqwestError):
+            head = await response.body_reader.read(HEAD)
     return Answer(
         status=response.status,
         failure=None,

@@ -25,6 +25,7 @@ from claimstore.leases import Leases
 from claimstore.progress import Progress
 from claimstore.quarantined import Quarantined
 from claimstore.store import ClaimStore
+from consumers.disposition import Disposition
 from consumers.handler import Handler
 from consumers.metrics import Metrics
 from consumers.news import Emit, News
@@ -32,7 +33,6 @@ from consumers.provision import Provision
 from consumers.quarantine import WATCH_EVERY, Quarantine
 from consumers.recorder import Recorder
 from consumers.roster import Roster
-from consumers.settlement import Settlement
 from consumers.webhook import Webhook
 from consumers.yard import Yard
 
@@ -88,14 +88,14 @@ class Worker:
         self._watch_every = watch_every.total_seconds()
         self._grace = grace.total_seconds()
         self._recorder = Recorder(services.database)
-        self._settlement = Settlement(self._recorder, services.publisher, ladder, metrics)
+        self._disposition = Disposition(self._recorder, services.publisher, ladder, metrics)
         self._news = News(name, services.database, services.publisher, services.emit)
         self._provision = Provision(services.database, services.consuming)
         yard = Yard(
             worker=name,
             connection=services.consuming,
             handler=Handler(services.store, services.latest),
-            settlement=self._settlement,
+            disposition=self._disposition,
             holds=services.holds,
             progress=services.progress,
             ladder=tuple(rung.delay.total_seconds() for rung in ladder),
@@ -148,7 +148,7 @@ class Worker:
             self._recorder.close()
             await asyncio.wait([recording], timeout=self._grace)
             recording.cancel()
-            await self._settlement.aclose(within=self._grace)
+            await self._disposition.aclose(within=self._grace)
             await self._news.aclose()
         for ended in (recording, *watches):
             if ended.done() and not ended.cancelled():
@@ -180,7 +180,7 @@ class Worker:
         lanes = self._roster.lanes
         self._metrics.lanes.set(len(lanes))
         self._metrics.held.set(sum(lane.held for lane in lanes))
-        self._metrics.unsettled.set(sum(lane.unsettled for lane in lanes))
+        self._metrics.unacked.set(sum(lane.unacked for lane in lanes))
         for queue, counts in (await self._provision.counts([lane.queue for lane in lanes])).items():
             self._metrics.depth.labels(queue).set(counts.messages)
 

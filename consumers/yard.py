@@ -7,9 +7,9 @@ from claimbus.broker.connection import Connection
 from claimbus.database.endpoint import Endpoint
 from claimstore.holds import Holds
 from claimstore.progress import Progress
+from consumers.disposition import Disposition
 from consumers.gate import Happening
 from consumers.handler import Handler
-from consumers.settlement import Settlement
 from consumers.webhook import Webhook
 
 
@@ -24,7 +24,7 @@ class Yard:
     worker: str
     connection: Connection
     handler: Handler
-    settlement: Settlement
+    disposition: Disposition
     holds: Holds
     progress: Progress
     ladder: tuple[float, ...]

@@ -1,13 +1,17 @@
 """The built wheel: what an ISO or a participant installs, without the checkout."""
 
+import re
 import subprocess
 import sys
+import tomllib
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("claimbus", "claimstore", "consumers", "producers")
@@ -66,3 +70,31 @@ def test_the_wheel_runs_without_the_checkout(wheel: Path, tmp_path: Path) -> Non
         [sys.executable, "-I", "-c", use, tmp_path], cwd=tmp_path, check=True, capture_output=True, text=True
     )
     assert all(Path(line).is_relative_to(tmp_path) for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("lock", "extras"),
+    [("dev", ["iso", "dev"]), ("iso", ["iso"]), ("bench", ["bench"])],
+)
+def test_every_declared_dependency_is_locked(lock: str, extras: list[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [
+        *project["dependencies"],
+        *(need for extra in extras for need in project["optional-dependencies"][extra]),
+    ]
+    lines = re.findall(r"^(\S+)==(\S+)", (ROOT / f"requirements-{lock}.lock").read_text(), re.MULTILINE)
+    locked = {canonicalize_name(name): version for name, version in lines}
+    for need in map(Requirement, declared):
+        name = canonicalize_name(need.name)
+        assert name in locked, f"{name} is not in the lock file: run ./dev lock"
+        assert need.specifier.contains(locked[name]), f"{need} is locked as {locked[name]}: run ./dev lock"
+
+
+def test_lock_files_name_no_hosts_and_hash_everything() -> None:
+    for lock in ROOT.glob("requirements-*.lock"):
+        text = lock.read_text()
+        assert "://" not in text
+        assert "--index" not in text
+        assert all(
+            "--hash=sha256:" in entry for entry in re.split(r"\n(?=\w)", text) if not entry.startswith("#")
+        )

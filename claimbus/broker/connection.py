@@ -99,6 +99,10 @@ class Connection:
         """Call back with RabbitMQ's reason when it stops reading from us, and with None when it goes on."""
         self._on_blocked.append(callback)
 
+    async def wait_open(self) -> None:
+        """Wait until the connection is up, however long that takes."""
+        await self._open.wait()
+
     async def channel(self) -> Channel:
         """Open a channel, waiting for the connection to be back if it is lost.
 
@@ -160,7 +164,7 @@ class Connection:
             )
             _log.info("connection %s to RabbitMQ is back", self.name)
             for callback in self._on_reopened:
-                callback()
+                asyncio.get_running_loop().call_soon(callback)
 
     async def _connect(self, attempts: AsyncRetrying) -> None:
         async for attempt in attempts:
@@ -239,7 +243,7 @@ class Connection:
             "RabbitMQ %s connection %s: %s", "blocks" if reason else "unblocks", self.name, reason or ""
         )
         for callback in self._on_blocked:
-            callback(reason)
+            asyncio.get_running_loop().call_soon(callback, reason)
 
 
 def _tls_1_2() -> ssl.SSLContext:

@@ -118,8 +118,8 @@ class Consumer:
         ``on_delivery`` is called in the turn of the loop in which the bytes arrive; it should return at once.
         What it raises is logged, and the delivery handed back. At most ``prefetch`` deliveries are unsettled.
         ``on_void`` is called with a reason when all deliveries that the owner holds became void: the channel
-        or connection is lost, the queue was deleted, or one was held for too long. Consuming goes on by
-        itself as soon as it can.
+        or connection is lost, the queue was deleted, or one was held for too long. They come again: consuming
+        goes on by itself as soon as it can.
 
         Raises TopologyError when there is no such queue and BrokerUnavailableError when it does not answer.
         """
@@ -174,6 +174,7 @@ class Consumer:
                 f"consuming {self._session.queue}", BrokerUnavailableError, TopologyError
             ):
                 with attempt:
+                    await self._connection.wait_open()
                     self._session = await open_session()
 
 
@@ -189,6 +190,7 @@ class _Session:
         self._on_void = on_void
         self._loop = asyncio.get_running_loop()
         self._void: asyncio.Future[None] = self._loop.create_future()
+        self._consuming = False
         self._flushing = False
 
     async def consume(self, prefetch: int, arguments: Arguments | None) -> None:
@@ -196,6 +198,7 @@ class _Session:
         self._channel.on_cancelled(lambda: self._lost("RabbitMQ cancelled the consumer: its queue is gone"))
         await self._channel.qos(prefetch)
         await self._channel.consume(self.queue, self._take, tag=_TAG, arguments=arguments)
+        self._consuming = True
 
     async def wait_void(self) -> None:
         await asyncio.shield(self._void)
@@ -237,6 +240,9 @@ class _Session:
         self.live = False
         self._void.set_result(None)
         self._channel.abandon()
-        _log.warning("consumer of %s lost its channel: %s", self.queue, reason)
+        if not self._consuming and not self.ledger:
+            return  # whoever began to consume hears of it
+        self.ledger = Ledger()
+        _log.info("deliveries from %s are void: %s", self.queue, reason)
         if self._on_void is not None:
-            self._on_void(reason)
+            self._loop.call_soon(self._on_void, reason)

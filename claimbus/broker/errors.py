@@ -42,7 +42,7 @@ _WRONG_TOPOLOGY = (403, 404, 405, 406)
 def opening_failed(error: BaseException, address: str) -> ConfigurationError | BrokerUnavailableError:
     """Translate pika's failure to open a connection to ``address`` (host and port)."""
     causes = list(_causes(error))
-    text = f"{address}: {causes[-1] or type(causes[-1]).__name__}"
+    text = f"{address}: {_text(causes[-1])}"
     if isinstance(error, exceptions.ProbableAuthenticationError) and "ACCESS_REFUSED" in text:
         return ConfigurationError("amqp_url", f"RabbitMQ at {address} refuses this user name or password")
     if isinstance(error, exceptions.ProbableAccessDeniedError) and "NOT_ALLOWED" in text:
@@ -58,7 +58,11 @@ def closed(error: BaseException, what: str) -> TopologyError | BrokerUnavailable
         return TopologyError(f"{what}: {error.reply_code} {error.reply_text}")
     if isinstance(error, exceptions.ChannelClosed | exceptions.ConnectionClosed):
         return BrokerUnavailableError(f"{what}: {error.reply_code} {error.reply_text}")
-    return BrokerUnavailableError(f"{what}: {error or type(error).__name__}")
+    return BrokerUnavailableError(f"{what}: {_text(error)}")
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -2,7 +2,7 @@
 
 pika builds three objects and makes three socket writes for a publish, and looks up callbacks for every frame
 that arrives. Measured on 2 cores with RabbitMQ 3.10.8, uvloop and a window of 500, in CPU of this process:
-21 µs a confirmed publish and 20 µs a delivery with its ack by pika alone, 4 µs and 3 µs with these.
+23 µs a confirmed publish and 20 µs a delivery with its ack by pika alone, 8 µs and 3 µs with these.
 Everything else (handshake, declarations, heartbeats, errors) stays with pika.
 """
 

@@ -181,6 +181,7 @@ class Publisher:
                 f"{self.connection.name}: opening a channel", UnavailableError, TopologyError
             ):
                 with attempt:
+                    await self.connection.wait_open()
                     channel = await self._ready()
 
     async def _ready(self) -> Channel:

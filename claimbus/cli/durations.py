@@ -22,7 +22,7 @@ def parse_duration(value: object) -> timedelta:
 
 
 def show_duration(seconds: float) -> str:
-    """Return ``90 s`` as ``1m30s``, ``0.25`` as ``250ms``."""
+    """Return 90 as ``1m30s``, 0.25 as ``250ms``; over a second rounded to seconds."""
     if seconds < 1:
         return f"{seconds * 1000:.0f}ms"
     parts = []
@@ -31,4 +31,4 @@ def show_duration(seconds: float) -> str:
         count, rest = divmod(rest, int(_UNITS[unit]))
         if count:
             parts.append(f"{count}{unit}")
-    return "".join(parts[:2])
+    return "".join(parts)

@@ -5,13 +5,13 @@ environment wins over the file. Settings are read once, by the command that star
 """
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
@@ -23,7 +23,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from claimbus.cli.durations import parse_duration
+from claimbus.cli.durations import parse_duration, show_duration
 from claimbus.events.errors import ConfigurationError
 
 
@@ -196,22 +196,28 @@ def lines(settings: Settings) -> Iterator[Line]:
 
 
 def without_password(url: str) -> str:
-    """Return the URL with its password masked."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+    """Return the URL with its password masked, be it before the host or among the parameters."""
+    masked = re.sub(r"(://[^:@/]*:).*@", r"\1***@", url)
+    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", masked, flags=re.IGNORECASE)
 
 
 def _shown(value: object) -> str:
     if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s"
+        rounded = show_duration(value.total_seconds())
+        return rounded if parse_duration(rounded) == value else f"{value.total_seconds():g}s"
     if isinstance(value, tuple):
         return ",".join(str(part) for part in value)
     return "" if value is None else without_password(str(value))
 
 
-_ALSO = frozenset({"CLAIMBUS_CONFIG", "CLAIMBUS_MANAGEMENT_URL", "CLAIMBUS_TEST_POSTGRESQL_URL"})
+_ALSO = frozenset(
+    {
+        "CLAIMBUS_CONFIG",
+        "CLAIMBUS_WORKER_NUMBER",  # put there by `claimbus work --processes` for each of them
+        "CLAIMBUS_MANAGEMENT_URL",  # these two are for tests, put there by ./dev
+        "CLAIMBUS_TEST_POSTGRESQL_URL",
+    }
+)
 
 
 def _refuse_unknown_variables() -> None:

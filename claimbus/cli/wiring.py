@@ -2,8 +2,8 @@
 
 import ssl
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,8 @@ from consumers.webhook import Webhook
 from consumers.worker import Services, Worker
 from producers.producer import Producer
 
+OPEN_WITHIN: Final = 15.0
+"""Seconds for which a server that does not answer is tried."""
 
 PARTICIPANTS_KNOWN_FOR: Final = 5.0
 """Seconds."""
@@ -43,8 +45,10 @@ class Wiring:
     UnavailableError.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, within: float = OPEN_WITHIN) -> None:
+        """Open nothing yet; what is opened later has ``within`` seconds to answer."""
         self.settings = settings
+        self._within = within
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> "Wiring":
@@ -59,8 +63,8 @@ class Wiring:
         timeout = settings.database_timeout.total_seconds()
         return self._open.enter_context(Database.open(settings.database_url, lock_timeout_s=timeout))
 
-    async def store(self) -> ClaimStore:
-        """Open the claim store; refuses a Redis that would lose claims."""
+    async def store(self, *, strict: bool = True) -> ClaimStore:
+        """Open the claim store; if ``strict``, refuse a Redis that would lose claims."""
         settings = self.settings
         return await self._open.enter_async_context(
             await ClaimStore.open(
@@ -70,6 +74,8 @@ class Wiring:
                 max_body=settings.max_body,
                 cache=settings.redeem_cache,
                 tls=self._tls("rediss", settings.redis_url),
+                connect_within=self._within,
+                strict=strict,
             )
         )
 
@@ -83,6 +89,7 @@ class Wiring:
             topology=self.topology,
             window=settings.publish_window,
             confirm_timeout=settings.confirm_timeout.total_seconds(),
+            within=self._within,
         )
         self._open.push_async_callback(publisher.aclose)
         return publisher
@@ -90,7 +97,8 @@ class Wiring:
     async def connection(self, name: str) -> Connection:
         """Open a connection for anything but publishing."""
         url = self.settings.amqp_url
-        connection = await Connection.open(url, name=name, tls=self._tls("amqps", url))
+        tls = self._tls("amqps", url)
+        connection = await Connection.open(url, name=name, tls=tls, within=self._within)
         self._open.push_async_callback(connection.aclose)
         return connection
 
@@ -169,6 +177,20 @@ class Wiring:
             certificate_file=settings.tls_certificate_file,
             key_file=settings.tls_key_file,
         )
+
+
+@asynccontextmanager
+async def open_producer(
+    settings: Settings, system: str = "bus", *, check_audience: bool = True
+) -> AsyncIterator[Producer]:
+    """Open an ISO system's producer with connections of its own; `producers.sync.SyncProducer` takes this.
+
+    ``check_audience``: participants must be in the database, which then must answer too.
+    """
+    async with Wiring(settings) as wiring:
+        database = wiring.database() if check_audience else None
+        store, publisher = await wiring.store(), await wiring.publisher(f"{system}: publishes")
+        yield wiring.producer(store, publisher, system, database=database)
 
 
 def webhooks(settings: Settings) -> Callable[[Endpoint], Webhook]:

@@ -6,18 +6,18 @@ it. An endpoint is removed by a date; its row stays, for what happened to it.
 
 import base64
 import string
-from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import fields
 from datetime import timedelta
 from secrets import choice, token_bytes
 from typing import Any, Final, Unpack
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
 from claimbus.database import audit, endpoint_limits, participants, schema
 from claimbus.database.audit import Act, Subject
-from claimbus.database.endpoint import DEFAULTS, Endpoint, Kind, Secret, Settings, State
+from claimbus.database.endpoint import DEFAULTS, Endpoint, Kind, Settings, State
+from claimbus.database.endpoint_rows import load
 from claimbus.database.errors import DuplicateError, NotFoundError
 from claimbus.events.errors import InvalidInputError
 from claimbus.events.event import format_time
@@ -74,7 +74,7 @@ def add(
 
 def get(connection: Connection, endpoint_id: str) -> Endpoint:
     """Return an endpoint, a removed one too. Raises NotFoundError."""
-    found = _load(connection, schema.endpoints.c.id == endpoint_id)
+    found = load(connection, schema.endpoints.c.id == endpoint_id)
     if not found:
         raise NotFoundError("endpoint", f"there is no endpoint {endpoint_id!r:.60}")
     return found[0]
@@ -98,7 +98,7 @@ def find(
         conditions.append(column.participant_id.in_(owned))
     if state is not None:
         conditions.append(column.state == state)
-    return _load(connection, *conditions)
+    return load(connection, *conditions)
 
 
 def revisions(connection: Connection) -> dict[str, int]:
@@ -257,41 +257,6 @@ def _state(endpoint: Endpoint) -> dict[str, Any]:
     state["subscriptions"] = list(endpoint.subscriptions)
     state["secrets"] = [format_time(one.created_at) for one in endpoint.secrets]
     return state
-
-
-def _load(connection: Connection, *conditions: ColumnElement[bool]) -> tuple[Endpoint, ...]:
-    wanted = select(schema.endpoints.c.id).where(*conditions)
-    secrets, subscriptions = _secrets(connection, wanted), _subscriptions(connection, wanted)
-    query = (
-        select(schema.endpoints, schema.participants.c.organisation_id)
-        .join(schema.participants)
-        .where(*conditions)
-        .order_by(schema.endpoints.c.created_at, schema.endpoints.c.id)
-    )
-    return tuple(
-        Endpoint(**row, secrets=tuple(secrets[row["id"]]), subscriptions=tuple(subscriptions[row["id"]]))
-        for row in connection.execute(query).mappings()
-    )
-
-
-def _secrets(connection: Connection, of: Select[str]) -> defaultdict[str, list[Secret]]:
-    column = schema.endpoint_secrets.c
-    query = select(column.endpoint_id, column.value, column.created_at, column.expires_at)
-    found: defaultdict[str, list[Secret]] = defaultdict(list)
-    for endpoint_id, *rest in connection.execute(
-        query.where(column.endpoint_id.in_(of)).order_by(column.id.desc())
-    ):
-        found[endpoint_id].append(Secret(*rest))
-    return found
-
-
-def _subscriptions(connection: Connection, of: Select[str]) -> defaultdict[str, list[str]]:
-    column = schema.subscriptions.c
-    query = select(column.endpoint_id, column.pattern).where(column.endpoint_id.in_(of))
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for endpoint_id, pattern in connection.execute(query.order_by(column.pattern)):
-        found[endpoint_id].append(pattern)
-    return found
 
 
 def _add_secret(connection: Connection, endpoint_id: str, act: Act) -> None:

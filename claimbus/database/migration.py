@@ -73,5 +73,4 @@ def _config() -> "Config":
 
     config = Config()
     config.set_main_option("script_location", "claimbus.database:migrations")
-    config.set_main_option("path_separator", "os")
     return config

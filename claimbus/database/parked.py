@@ -56,8 +56,9 @@ def find(
     if released is not None:
         query = query.where(column.released_at.is_not(None) if released else column.released_at.is_(None))
     if cursor is not None:
-        before, _, last_id = cursor.partition("-")
-        last = tuple_(literal(*whole_numbers(before, 1), BigInteger), last_id)
+        number, _, last_id = cursor.partition("-")
+        (last_at,) = whole_numbers(number, 1)
+        last = tuple_(literal(last_at, BigInteger), last_id)
         query = query.where(tuple_(column.parked_at, column.message_id) < last)
     newest = query.order_by(column.parked_at.desc(), column.message_id.desc()).limit(limit + 1)
     found = [Parked(**row) for row in connection.execute(newest).mappings()]

@@ -4,6 +4,7 @@ AMQP body = the claim ID in ASCII. Everything else a worker needs before it rede
 properties and in a few scalar headers: no body, no hash of it, no audience beyond the routing keys.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +13,10 @@ from claimbus.events.errors import InvalidTicketError
 
 CONTENT_TYPE: Final = "application/vnd.claimbus.ticket"
 MAX_CLAIM_ID_LENGTH: Final = 64
+MAX_TEXT: Final = 1024
+"""Characters of a text header: as much as an event's attribute may have."""
+
+_CLAIM_ID: Final = re.compile(rb"[A-Za-z0-9_-]+")
 
 HeaderValue = str | int | list[str]
 
@@ -76,12 +81,12 @@ def decode(
     headers: Mapping[str, object],
 ) -> Ticket:
     """Read a ticket back from AMQP. Raises InvalidTicketError naming the part at fault."""
-    if not 0 < len(body) <= MAX_CLAIM_ID_LENGTH or not body.isascii():
+    if not (len(body) <= MAX_CLAIM_ID_LENGTH and _CLAIM_ID.fullmatch(body)):
         raise InvalidTicketError("body", f"is no claim ID ({len(body)} bytes)")
-    if not message_id:
-        raise InvalidTicketError("message_id", "is missing")
-    if not type_:
-        raise InvalidTicketError("type", "is missing")
+    if not (message_id and message_id.isprintable()):
+        raise InvalidTicketError("message_id", "is missing, or not printable")
+    if not (type_ and type_.isprintable()):
+        raise InvalidTicketError("type", "is missing, or not printable")
     if timestamp is None:
         raise InvalidTicketError("timestamp", "is missing")
     get = headers.get
@@ -95,22 +100,22 @@ def decode(
         sequence=_number(get("sequence"), "sequence"),
         traceparent=_text(get("traceparent"), "traceparent"),
         endpoint=_text(get("endpoint"), "endpoint"),
-        attempt=_number(get("attempt"), "attempt") or 0,
+        attempt=_number(get("attempt"), "attempt", 2**31) or 0,
         released=_number(get("released"), "released"),
         replay=_text(get("replay"), "replay"),
     )
 
 
 def _text(value: object, name: str) -> str | None:
-    if value is None or isinstance(value, str):
+    if value is None or (isinstance(value, str) and len(value) <= MAX_TEXT and value.isprintable()):
         return value
-    raise InvalidTicketError(name, f"is not a string but {type(value).__name__}")
+    raise InvalidTicketError(name, f"is no printable string of at most {MAX_TEXT} characters")
 
 
-def _number(value: object, name: str) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+def _number(value: object, name: str, limit: int = 2**63) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < limit):
         return value
-    raise InvalidTicketError(name, f"is no whole number of 0 or more: {value!r:.40}")
+    raise InvalidTicketError(name, f"is no whole number from 0 to under {limit}")
 
 
 def _required(value: int | None, name: str) -> int:

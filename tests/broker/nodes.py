@@ -91,6 +91,9 @@ def private_node(directory: Path, settings: str = "") -> Iterator[Node]:
         "RABBITMQ_PID_FILE": str(directory / "pid"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "enabled_plugins"),
         "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
+        "RABBITMQ_CONFIG_FILES": str(directory / "none"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(directory / "none"),
+        "RABBITMQ_CONF_ENV_FILE": str(directory / "none"),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
     }
     epmd = subprocess.Popen(["epmd", "-address", "127.0.0.1", "-port", str(epmd_port)])

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import uvloop
 
 from claimbus.broker import codec, topology
 from claimbus.broker.codec import Announcement
@@ -149,8 +150,13 @@ async def test_an_ordered_queue_has_one_consumer_at_a_time_and_the_next_goes_on_
 
 
 async def test_a_missing_queue_is_an_error_at_once(connection: Connection) -> None:
+    inbox = Inbox()
     with pytest.raises(TopologyError, match=r"consuming endpoint\.none\.1: 404"):
-        await Consumer(connection).start("endpoint.none.1", prefetch=1, on_delivery=print)
+        await Consumer(connection).start(
+            "endpoint.none.1", prefetch=1, on_delivery=inbox.take, on_void=inbox.voids.append
+        )
+    await asyncio.sleep(0)
+    assert not inbox.voids
 
 
 async def test_after_a_lost_connection_deliveries_come_again_and_old_tags_are_void(
@@ -166,6 +172,7 @@ async def test_after_a_lost_connection_deliveries_come_again_and_old_tags_are_vo
             await asyncio.to_thread(node.close_connections)
             await inbox.holds(6)
             assert "CONNECTION_FORCED" in inbox.voids[0]
+            assert len(inbox.deliveries) == 6
             for delivery in held:
                 assert delivery.void
                 delivery.ack()
@@ -187,10 +194,10 @@ async def test_a_queue_that_is_deleted_and_comes_back_is_consumed_again(
             await topology.unbind_endpoint(channel, queue, "e1", ())
             await channel.delete_queue(queue)
         await eventually(lambda: inbox.voids)
-        assert "its queue is gone" in inbox.voids[0]
         await declare_endpoint(connection, "e1", "PGAE")
         await publish(publisher, 1)
         await inbox.holds(1)
+        assert inbox.voids == ["RabbitMQ cancelled the consumer: its queue is gone"]
 
 
 async def test_a_delivery_held_too_long_costs_its_own_channel_only(node: Node, private_url: str) -> None:
@@ -261,3 +268,20 @@ async def test_announcements_reach_every_listener(
     for listener in listeners:
         await listener.stop()
     await other.aclose()
+
+
+def test_the_hot_path_runs_on_uvloop(amqp_url: str) -> None:
+    async def check() -> None:
+        publisher = await Publisher.open(amqp_url, topology=TOPOLOGY)
+        connection = await Connection.open(amqp_url, name="test")
+        queue = await declare_endpoint(connection, "e1", "PGAE")
+        async with consuming(connection, queue) as inbox:
+            await asyncio.gather(*(publisher.publish_ticket(ticket(n), only("PGAE")) for n in range(1000)))
+            publisher.connection.abandon("test")
+            connection.abandon("test")
+            await publish(publisher, 1000)
+            await eventually(lambda: set(inbox.claims) == set(claims(*range(1001))))
+        await publisher.aclose()
+        await connection.aclose()
+
+    uvloop.run(check())

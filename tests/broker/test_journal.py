@@ -13,6 +13,13 @@ from tests.broker.samples import only, ticket, to
 LONG_AGO = datetime.now(UTC) - timedelta(days=1)
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait long for entries that do not come."""
+    monkeypatch.setattr(journal, "FIRST", 0.5)
+    monkeypatch.setattr(journal, "NEXT", 0.3)
+
+
 async def numbers(connection: Connection, since: datetime = LONG_AGO) -> list[int]:
     return [
         int(entry.ticket.claim_id[5:])
@@ -52,18 +59,14 @@ async def test_reading_begins_at_the_moment_asked_for(connection: Connection, pu
     assert await numbers(connection, since) == [2]
 
 
-async def test_an_empty_journal_has_no_entries(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journal, "FIRST", 0.5)
+async def test_an_empty_journal_has_no_entries(connection: Connection) -> None:
     assert await numbers(connection) == []
 
 
 async def test_nothing_is_read_from_after_the_last_entry(
-    connection: Connection, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, publisher: Publisher
 ) -> None:
     await publisher.publish_ticket(ticket(1), only("PGAE"))
-    monkeypatch.setattr(journal, "FIRST", 0.5)
     assert await numbers(connection, datetime.now(UTC) + timedelta(hours=1)) == []
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from claimbus.cli.demo.expectation import Identity, expect
 from claimbus.cli.demo.make_sample import FEED, FEED_COLUMNS
-from claimbus.cli.demo.report import Snapshot, read_report
+from claimbus.cli.demo.report import read_report
 from claimbus.events import outages
 from claimbus.events.errors import InvalidFeedError
 from producers import feed
@@ -48,9 +48,10 @@ def found_by_the_product(path: Path) -> set[Identity]:
     sequences: Counter[str] = Counter()
     found: set[Identity] = set()
     for snapshot in feed.read(path):
-        assert snapshot.date is not None
-        at, unread = Snapshot(snapshot.date).at, snapshot.unread(known)
-        for change in outages.differences(known, snapshot.outages, at=at, departed=departed, unread=unread):
+        unread = snapshot.unread(known)
+        for change in outages.differences(
+            known, snapshot.outages, at=snapshot.at, departed=departed, unread=unread
+        ):
             sequences[change.mrid] += 1
             found.add(Identity(f"oms.resource-outage.{change.kind}", change.mrid, sequences[change.mrid]))
             if change.after is None:

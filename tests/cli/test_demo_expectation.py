@@ -19,7 +19,7 @@ from claimbus.cli.demo.expectation import (
     read_owners,
     write_owners,
 )
-from claimbus.cli.demo.report import Outage, Snapshot
+from claimbus.cli.demo.report import Outage, Snapshot, midnight
 from claimbus.events import routing
 
 FIRST = date(2026, 3, 7)
@@ -44,9 +44,8 @@ def outage(
 
 
 def days(*contents: dict[str, Outage]) -> list[Snapshot]:
-    return [
-        Snapshot(FIRST + timedelta(days=number), dict(content)) for number, content in enumerate(contents)
-    ]
+    dates = [FIRST + timedelta(days=number) for number in range(len(contents))]
+    return [Snapshot(day, midnight(day), dict(content)) for day, content in zip(dates, contents, strict=True)]
 
 
 def story(*contents: dict[str, Outage]) -> list[str]:
@@ -91,11 +90,11 @@ def test_what_vanishes_after_its_end_ended_and_before_it_was_cancelled() -> None
 
 
 def test_the_short_day_is_over_an_hour_earlier() -> None:
-    before, short_day = days({}, {})
+    _, short_day, after = days({}, {}, {})
     assert short_day.trade_date == date(2026, 3, 8)
-    assert short_day.at - before.at == timedelta(hours=23)
-    last_hour = outage(end=before.at + timedelta(hours=23))
-    assert story({"1": last_hour}, {}) == ["created 1/1", "ended 1/2"]
+    assert after.at - short_day.at == timedelta(hours=23)
+    last_hour = outage(end=short_day.at + timedelta(hours=23))
+    assert story({}, {"1": last_hour}, {}) == ["created 1/1", "ended 1/2"]
 
 
 def test_what_returns_is_changed_even_when_its_status_did() -> None:

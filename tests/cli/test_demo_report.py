@@ -1,7 +1,8 @@
 """The demo's own reading of a curtailment report."""
 
 import gzip
-from datetime import UTC, date, datetime
+import os
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 import openpyxl
@@ -78,11 +79,13 @@ def test_the_published_workbook_has_its_header_in_row_ten_and_blank_columns(tmp_
     assert outage.end == datetime(2024, 1, 2, 7, 59, tzinfo=UTC)
 
 
-def test_a_report_without_any_trade_date_is_refused(tmp_path: Path) -> None:
+def test_a_report_without_any_trade_date_has_the_date_of_its_file(tmp_path: Path) -> None:
     path = tmp_path / "report.csv"
     path.write_text(HEADER.removeprefix("TRADE DATE,") + "\n" + row().partition(",")[2] + "\n")
-    with pytest.raises(ValueError, match=r"report\.csv: no trade date"):
-        read_report([path])
+    written_at = datetime(2026, 3, 9, 5, tzinfo=UTC)  # 22:00 of the day before, in Los Angeles
+    os.utime(path, (written_at.timestamp(), written_at.timestamp()))
+    (snapshot,) = read_report([path])
+    assert (snapshot.trade_date, snapshot.at) == (date(2026, 3, 8), written_at)
 
 
 def test_only_the_first_days_are_read(tmp_path: Path) -> None:
@@ -117,17 +120,11 @@ def test_an_outage_of_two_resources_is_malformed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("day", "utc_hours"),
-    [("2026-03-07", 24), ("2026-03-08", 23), ("2026-10-31", 24), ("2026-11-01", 25)],
+    ("day", "utc"), [("2026-03-08", 8), ("2026-03-09", 7), ("2026-11-01", 7), ("2026-11-02", 8)]
 )
-def test_a_snapshot_holds_at_the_end_of_its_day_however_long_that_was(
-    tmp_path: Path, day: str, utc_hours: int
-) -> None:
-    (snapshot,) = read_report(
-        [written(tmp_path / "a.csv", row(day, start=f"{day} 00:00", end=f"{day} 23:59"))]
-    )
-    start = min(start for start, _, _ in snapshot.outages["1"].curtailments)
-    assert (snapshot.at - start).total_seconds() == utc_hours * 3600
+def test_a_snapshot_holds_when_its_day_begins(tmp_path: Path, day: str, utc: int) -> None:
+    (snapshot,) = read_report([written(tmp_path / "a.csv", row(day))])
+    assert snapshot.at == datetime.combine(date.fromisoformat(day), time(utc), UTC)
 
 
 def test_hours_that_the_clock_shows_twice_or_never(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ async def test_without_the_database_no_attempt_is_made(house: House) -> None:
         await house.publish("AAA1")
         await eventually(lambda: not worker._recorder.available)
         await house.publish("BBB1")
-        await eventually(lambda: sum(lane.unsettled for lane in worker._roster.lanes) == 2)
+        await eventually(lambda: sum(lane.unacked for lane in worker._roster.lanes) == 2)
         await never(lambda: at_second.received)
     await eventually(lambda: house.attempts_when(first, 1))
     await eventually(lambda: house.attempts_when(second, 1))

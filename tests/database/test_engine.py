@@ -132,7 +132,8 @@ def test_a_lost_connection_is_unavailable_and_then_goes_on(database_url: str, ac
         with pytest.raises(DatabaseUnavailableError), database.transaction() as connection:  # noqa: PT012
             _end_sessions(database_url)
             participants.add_organisation(connection, "One", act)
-        _end_sessions(database_url)  # also the idle ones of the pool
+        assert organisations(database) == ()
+        _end_sessions(database_url)  # this time an idle one, which costs nobody a transaction
         with database.transaction() as connection:
             assert participants.add_organisation(connection, "One", act)
 

@@ -21,7 +21,7 @@ ids = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, ma
 numbers = st.integers(0, 2**62)
 tickets = st.builds(
     Ticket,
-    claim_id=ids,
+    claim_id=st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True),
     message_id=ids,
     type=ids,
     timestamp=numbers,
@@ -30,7 +30,7 @@ tickets = st.builds(
     sequence=st.none() | numbers,
     traceparent=st.none() | ids,
     endpoint=st.none() | ids,
-    attempt=numbers,
+    attempt=st.integers(0, 2**31 - 1),
     released=st.none() | numbers,
     replay=st.none() | ids,
 )
@@ -64,7 +64,7 @@ def test_the_age_counts_from_the_release_if_there_was_one() -> None:
     assert replace(TICKET, released=1_700_000_500).age_begins == 1_700_000_500
 
 
-@pytest.mark.parametrize("body", [b"", b"x" * 65, "é".encode()])
+@pytest.mark.parametrize("body", [b"", b"x" * 65, "é".encode(), b"a\0b", b"a b"])
 def test_a_body_that_is_no_claim_id_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidTicketError) as refused:
         decode(body, message_id="evt_1", type_="market.dam.closed", timestamp=1, headers=TICKET.headers())
@@ -77,6 +77,10 @@ def test_a_body_that_is_no_claim_id_is_refused(body: bytes) -> None:
         ("expires", None),
         ("expires", "soon"),
         ("sequence", -1),
+        ("sequence", 2**63),
+        ("attempt", 2**31),
+        ("partitionkey", "a\0b"),
+        ("partitionkey", "x" * 1025),
         ("attempt", True),
         ("attempt", 1.5),
         ("released", b"1"),

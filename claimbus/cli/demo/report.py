@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -70,17 +70,14 @@ class Outage(NamedTuple):
 class Snapshot:
     """All outages of one trade date by MRID.
 
-    ``malformed`` has the MRID and the resource ID of each malformed row, empty where it does not say.
+    ``at`` is when that date begins; of a report that tells no date, when its file was written. ``malformed``
+    has the MRID and the resource ID of each malformed row, empty where it does not say.
     """
 
     trade_date: date
+    at: datetime
     outages: dict[str, Outage] = field(default_factory=dict)
     malformed: list[tuple[str, str]] = field(default_factory=list)
-
-    @property
-    def at(self) -> datetime:
-        """When it holds: local midnight at the end of its trade date."""
-        return datetime.combine(self.trade_date + timedelta(days=1), time(), ZONE).astimezone(UTC)
 
     def doubts(self, mrid: str, resource_id: str, *, vanished: bool = False) -> bool:
         """Tell whether a malformed row may have spoken of this outage, which then stays as it was."""
@@ -89,16 +86,22 @@ class Snapshot:
         )
 
 
+def midnight(day: date) -> datetime:
+    """Return when a trade date begins, in UTC."""
+    return datetime.combine(day, time(), ZONE).astimezone(UTC)
+
+
 def read_report(paths: Iterable[Path], days: int | None = None) -> list[Snapshot]:
     """Read the snapshots of csv, csv.gz or xlsx files by trade date, at most the first ``days``.
 
-    The trade date is in a column, or for the whole file in its name. Raises ValueError when it is in neither.
+    The trade date is in a column, or for the whole file in its name; else the file's age tells it.
     """
     snapshots: dict[date, Snapshot] = {}
     for path in paths:
         rows: dict[tuple[date, str], list[Row]] = defaultdict(list)
-        for trade_date, cells in _records(path):
-            snapshot = snapshots.setdefault(trade_date, Snapshot(trade_date))
+        for at, cells in _records(path):
+            trade_date = at.astimezone(ZONE).date()
+            snapshot = snapshots.setdefault(trade_date, Snapshot(trade_date, at))
             mrid = _text(cells.get("OUTAGE MRID"))
             try:
                 row = _row(cells)
@@ -114,9 +117,13 @@ def read_report(paths: Iterable[Path], days: int | None = None) -> list[Snapshot
     return [snapshots[day] for day in sorted(snapshots)[:days]]
 
 
-def _records(path: Path) -> Iterator[tuple[date, dict[str, object]]]:
+def _records(path: Path) -> Iterator[tuple[datetime, dict[str, object]]]:
+    """Yield when each row holds, and its cells by the names of their columns."""
     named = _DATE_IN_NAME.search(path.name)
-    whole_file = date(*map(int, named.groups())) if named else None
+    if named:
+        whole_file = midnight(date(*map(int, named.groups())))
+    else:
+        whole_file = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     header: list[str] = []
     for line in _lines(path):
         if not header:
@@ -124,10 +131,8 @@ def _records(path: Path) -> Iterator[tuple[date, dict[str, object]]]:
             header = names if "OUTAGE MRID" in names else []
         elif sum(cell is not None and cell != "" for cell in line) > 1:  # one alone is a remark
             cells = {name: cell for name, cell in zip(header, line, strict=False) if name}
-            trade_date = _local(cells["TRADE DATE"]).date() if "TRADE DATE" in cells else whole_file
-            if trade_date is None:
-                raise ValueError(f"{path.name}: no trade date, neither in a column nor in the file's name")
-            yield trade_date, cells
+            dated = "TRADE DATE" in cells
+            yield midnight(_local(cells["TRADE DATE"]).date()) if dated else whole_file, cells
 
 
 def _lines(path: Path) -> Iterator[Sequence[object]]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from claimbus.cli.demo.expectation import Expectation, Identity
 from claimbus.cli.demo.plan import Fault, Plan
-from claimbus.cli.demo.receipt import Receipt, identity_of, names_of
+from claimbus.cli.demo.receipt import Receipt, identity_of
 
 Row = Mapping[str, Any]
 """One of the product's records as JSON: ``endpoint`` (its ID), ``type``, ``partitionkey``, ``sequence``."""
@@ -67,8 +67,9 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
-        """Tell whether the demo passed."""
-        return self.published == self.due and not (self.lost or self.leaked or self.held)
+        """Tell whether the demo passed: nothing is wrong, and what was to go wrong did."""
+        wrong = self.lost or self.leaked or self.held or self.disordered
+        return self.published == self.due and not wrong and all(fault.evidence for fault in self.faults)
 
     def as_json(self) -> dict[str, float]:
         """Return the figures of the demo's last line."""
@@ -203,7 +204,7 @@ def _flaw(receipt: Receipt) -> str:
 def _leaks(
     expectation: Expectation, record: Iterable[Receipt], endpoints: Mapping[str, str]
 ) -> Iterator[Finding]:
-    names = names_of(expectation.due)
+    names = expectation.due.keys()
     first_ids: dict[Identity, str] = {}
     for receipt in record:
         participant, event = receipt.participant, receipt.identity

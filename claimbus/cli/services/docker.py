@@ -9,7 +9,7 @@ from claimbus.cli.services.server import ServicesError
 
 RABBITMQ = "rabbitmq:4-management"
 REDIS = "redis:8"
-REDIS_COMMAND = "redis-server --appendonly yes --appendfsync always --maxmemory-policy noeviction --protected-mode no"
+REDIS_COMMAND = "redis-server --appendonly yes --appendfsync always --maxmemory-policy noeviction"
 START_WITHIN = 120.0  # seconds, after the images have been pulled
 
 

@@ -2,7 +2,8 @@
 
 When all of them listen it prints one line of JSON: ``ca``, ``record``, and for each of the ``receivers`` its
 ``url`` and ``secrets``. Each line on its standard input, like one of the specification's ``receivers``,
-changes that receiver. It ends with its standard input, so that it never outlives who started it.
+changes that receiver, and is answered by ``{"changed": NAME}``. It ends with its standard input, so that it
+never outlives who started it.
 """
 
 import asyncio
@@ -51,7 +52,9 @@ async def run(specification: Specification) -> None:
         }
         print(json.dumps(ready), flush=True)
         async for line in await _lines():
-            await _change(receivers, Wish.model_validate_json(line))
+            wish = Wish.model_validate_json(line)
+            await _change(receivers, wish)
+            print(json.dumps({"changed": wish.name}), flush=True)
 
 
 async def _change(receivers: Receivers, wish: Wish) -> None:

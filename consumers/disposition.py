@@ -32,12 +32,12 @@ LONGEST_PAUSE: Final = 10.0
 Done = Callable[[Work], None]
 """Called when a delivery has left our hands."""
 
-_log = structlog.get_logger("claimbus.consumers.settlement")
+_log = structlog.get_logger("claimbus.consumers.disposition")
 _alarms = frozenset({Verdict.MISSING, Verdict.CORRUPT})
 
 
-class Settlement:
-    """Settles deliveries for all lanes of a worker."""
+class Disposition:
+    """Disposes of deliveries for all lanes of a worker."""
 
     def __init__(
         self, recorder: Recorder, publisher: Publisher, ladder: tuple[Rung, ...], metrics: Metrics
@@ -52,7 +52,7 @@ class Settlement:
         """Wait until the database takes rows: without it no attempt is made."""
         await self._recorder.ready()
 
-    def settle(self, endpoint: Endpoint, work: Work, trial: Trial, step: Step, done: Done) -> None:
+    def dispose(self, endpoint: Endpoint, work: Work, trial: Trial, step: Step, done: Done) -> None:
         """Record the attempt, then carry out ``step``."""
         row = self._row(endpoint, work, trial, step)
         self._recorder.record(row, lambda: self._carry_out(endpoint, work, trial, step, done))

@@ -1,0 +1,118 @@
+"""The command ``claimbus``: which subcommands there are, and how an error of any of them is told.
+
+A subcommand's module is loaded when it is typed, so the help is fast, and the participant's installation
+(without RabbitMQ's and Redis's clients) works as far as it can.
+"""
+
+import logging
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from claimbus.cli.output import say
+from claimbus.events.errors import ClaimbusError, ConfigurationError, UnavailableError
+
+COMMANDS: Final = {
+    "doctor": ("doctor:doctor", "Check settings, servers, clock and queues, and say what to do."),
+    "settings": ("configuration:show_settings", "List every setting with its value, default and meaning."),
+    "publish": ("publish:publish", "Publish one event, from a file or standard input."),
+    "oms": ("oms:app", "Outages: watch snapshots, release parked events."),
+    "market": ("market:app", "Publish what happened in a market."),
+    "notice": ("notice:app", "Publish notices to participants."),
+    "outbox": ("outbox:app", "Events kept in a file until the servers are back."),
+    "work": ("work:work", "Deliver to the participants' endpoints until stopped."),
+    "participants": ("participants:app", "Participants, and what they may see."),
+    "endpoints": ("endpoints:app", "Endpoints: where participants receive."),
+    "attempts": ("history:attempts", "What became of deliveries."),
+    "holds": ("history:holds", "Which endpoints were held, and why."),
+    "audit": ("history:audit", "Who changed what."),
+}
+"""Each subcommand's place in this package, and its line in the help."""
+
+OURS: Final = frozenset({"claimbus", "claimstore", "producers", "consumers"})
+
+
+class Commands(TyperGroup):
+    """The subcommands by name; what stands behind a name is loaded when it is called."""
+
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - typer's
+        stubs = {name: TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()}
+        super().__init__(**attributes | {"commands": stubs})
+
+    def resolve_command(  # the context's class is typer's own and private, here and below
+        self,
+        ctx: Any,  # noqa: ANN401
+        args: list[str],
+    ) -> tuple[str | None, Any, list[str]]:
+        """Return the real command in place of the one that stands in for it in the help."""
+        name, stub, rest = super().resolve_command(ctx, args)
+        return name, stub and load(stub.name or ""), rest
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        """Run a subcommand; an error of ours is told in one line, without a traceback, and exits with 1."""
+        try:
+            return super().invoke(ctx)
+        except (ClaimbusError, ExceptionGroup) as failed:
+            reason = told(failed)
+            if reason is None:
+                raise
+        except ModuleNotFoundError as missing:
+            if not missing.name or missing.name.partition(".")[0] in OURS:
+                raise
+            reason = f"this needs {missing.name}, of the ISO's side: pip install 'claimbus[iso]'"
+        say(f"claimbus: {reason}")
+        raise typer.Exit(1)
+
+
+def load(name: str) -> Any:  # noqa: ANN401 - a command of typer's
+    """Return the subcommand of this name."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    found = getattr(import_module(f"claimbus.cli.{module}"), attribute)
+    if not isinstance(found, typer.Typer):
+        single = typer.Typer(add_completion=False)
+        single.command(name)(found)
+        found = single
+    command = typer.main.get_command(found)
+    command.name = name
+    return command
+
+
+def told(failed: Exception) -> str | None:
+    """Return an error as one line that names what is at fault and where to look on; None: it is not ours."""
+    if isinstance(failed, ExceptionGroup):
+        if failed.split(ClaimbusError)[1] is not None:
+            return None
+        return f"{failed.message}; the first: {told(failed.exceptions[0])}"
+    if not isinstance(failed, ClaimbusError):
+        return None
+    text = " ".join(str(failed).split())
+    if isinstance(failed, ConfigurationError):
+        from claimbus.cli.settings import Settings  # noqa: PLC0415 - only now needed
+
+        is_setting = failed.field in Settings.model_fields
+        return f"CLAIMBUS_{failed.field.upper()}: {failed.reason}" if is_setting else text
+    return f"{text} ('claimbus doctor' tells more)" if isinstance(failed, UnavailableError) else text
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"claimbus {version('claimbus')}")
+        raise typer.Exit
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
+# Pretty tracebacks show local variables, and there are secrets among those.
+
+
+@app.callback()
+def claimbus(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Tell market participants at once that something changed."""
+    # What goes wrong is told at the end, in one line; commands that stay set up logs of their own.
+    logging.getLogger().setLevel(logging.ERROR)

@@ -1,0 +1,153 @@
+"""A bus for one scenario: who takes part, their endpoints and queues, their receivers. No worker yet."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from claimbus.broker.connection import Connection
+from claimbus.broker.publisher import Publisher
+from claimbus.cli.demo.expectation import write_owners
+from claimbus.cli.demo.plan import Fault, Plan
+from claimbus.cli.demo.receivers import Behaviour
+from claimbus.cli.demo.receivers.remote import RemoteReceivers
+from claimbus.cli.demo.scenario import Scenario
+from claimbus.cli.durations import show_duration
+from claimbus.cli.settings import Settings
+from claimbus.cli.wiring import Wiring
+from claimbus.database import endpoints, importing, participants
+from claimbus.database.audit import Act
+from claimbus.database.endpoint import Endpoint
+from claimbus.database.engine import Database
+from claimbus.events.errors import InvalidFeedError
+from claimstore.store import ClaimStore
+from consumers.provision import Provision
+
+ACT: Final = Act("demo")
+AT_ONCE: Final = 16
+"""Endpoints that are given their queues side by side."""
+
+DOWN: Final = Behaviour(kind="down")
+
+
+def settings_of(plan: Plan, directory: Path, *, amqp_url: str, redis_url: str) -> dict[str, str]:
+    """Return the environment variables of the demo and its workers: short pauses, all else as it comes."""
+    return {
+        "CLAIMBUS_ENVIRONMENT": "demo",
+        "CLAIMBUS_AMQP_URL": amqp_url,
+        "CLAIMBUS_REDIS_URL": redis_url,
+        "CLAIMBUS_KEY_PREFIX": f"{directory.name}:",
+        "CLAIMBUS_DATABASE_URL": f"sqlite:///{directory / 'claimbus.db'}",
+        "CLAIMBUS_RETRY_LADDER": ",".join(map(show_duration, plan.ladder)),
+        "CLAIMBUS_HOLD_PAUSE": show_duration(plan.probes[0]),
+        "CLAIMBUS_HOLD_PAUSE_LONGEST": show_duration(plan.probes[-1]),
+        "CLAIMBUS_WEBHOOK_NETWORKS": "127.0.0.0/8",
+        "CLAIMBUS_GRACE": "5s",
+        "CLAIMBUS_LOG_FORMAT": "json",
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What is open. ``endpoints`` by ID; each participant has one. Nothing was published before ``began``."""
+
+    scenario: Scenario
+    began: datetime
+    wiring: Wiring
+    database: Database
+    store: ClaimStore
+    publisher: Publisher
+    connection: Connection
+    receivers: RemoteReceivers
+    endpoints: dict[str, Endpoint]
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, scenario: Scenario, settings: Settings, directory: Path) -> AsyncIterator["Stage"]:
+        """Set it up in an empty database. Raises UnavailableError, ConfigurationError, InvalidFeedError."""
+        behaviours = {one.id: _behaviours(one.fault) for one in scenario.plan.participants}
+        async with Wiring(settings) as wiring, RemoteReceivers.open(directory, behaviours) as receivers:
+            database = wiring.database()
+            await _import(database, scenario, directory / "owners.csv", ZoneInfo(settings.feed_timezone))
+            found = await _add_endpoints(database, scenario, receivers)
+            stage = cls(
+                scenario=scenario,
+                began=datetime.now(UTC),
+                wiring=wiring,
+                database=database,
+                store=await wiring.store(),
+                publisher=await wiring.publisher("demo: publishes"),
+                connection=await wiring.connection("demo: looks"),
+                receivers=receivers,
+                endpoints={endpoint.id: endpoint for endpoint in found},
+            )
+            await stage._provide()
+            yield stage
+
+    @property
+    def participants(self) -> dict[str, str]:
+        """Whose each endpoint is, by their IDs."""
+        return {endpoint.id: endpoint.participant_id for endpoint in self.endpoints.values()}
+
+    async def _provide(self) -> None:
+        """Give each endpoint its queue, and its receiver the secret."""
+        provision, places = Provision(self.database, self.connection), asyncio.Semaphore(AT_ONCE)
+
+        async def provide(endpoint: Endpoint) -> None:
+            async with places:
+                await provision.give(endpoint.id)
+
+        await asyncio.gather(*map(provide, self.endpoints.values()))
+        for endpoint in self.endpoints.values():
+            secrets = [secret.value for secret in endpoint.secrets]
+            await self.receivers.tell(endpoint.participant_id, secrets=secrets)
+
+
+async def _import(database: Database, scenario: Scenario, file: Path, timezone: ZoneInfo) -> None:
+    """Load who owns what, as an ISO would, and add those to whom nothing was dealt."""
+    write_owners(scenario.owners, file)
+    export = importing.read(file, timezone)
+    if export.problems:
+        raise InvalidFeedError(file.name, str(export.problems[0]))
+    await database.run(lambda sql: importing.take_over(sql, export, ACT))
+    owning = {row.entitlement.participant_id for row in export.rows}
+    for id_ in scenario.participants.keys() - owning:
+        organisation = scenario.participants[id_]
+        await database.run(lambda sql, id_=id_, of=organisation: participants.add(sql, id_, of, ACT))
+
+
+async def _add_endpoints(
+    database: Database, scenario: Scenario, receivers: RemoteReceivers
+) -> list[Endpoint]:
+    return await database.run(
+        lambda sql: [
+            endpoints.add(
+                sql,
+                one.id,
+                ACT,
+                subscriptions=one.subscriptions,
+                name="demo",
+                url=receivers.urls[one.id],
+                ca_pem=receivers.ca_pem,
+                ordered=one.ordered,
+                latest_only=one.latest_only,
+            )
+            for one in scenario.plan.participants
+        ]
+    )
+
+
+def _behaviours(fault: Fault | None) -> Sequence[Behaviour]:
+    """Return what a receiver does wrong all the time; going down and coming back is told when it is due."""
+    match fault and fault.kind:
+        case "slow":
+            return [Behaviour(kind="slow", seconds=fault.seconds)]
+        case "failing":
+            return [Behaviour(kind="status", status=500, every=fault.every)]
+        case "refusing":
+            return [Behaviour(kind="status", status=422, types=fault.types)]
+    return []

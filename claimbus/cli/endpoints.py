@@ -1,0 +1,163 @@
+"""``claimbus endpoints``: where participants receive. Every change is bound and announced at once."""
+
+from collections.abc import Callable, Collection
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+
+import typer
+
+from claimbus.cli import endpoint_options as its
+from claimbus.cli import trial
+from claimbus.cli.options import Actor, AsJson, Reason, duration, group
+from claimbus.cli.output import details, listing
+from claimbus.cli.provisioning import provision
+from claimbus.cli.settings import load
+from claimbus.database import bindings, endpoints
+from claimbus.database.audit import Act
+from claimbus.database.endpoint import DEFAULTS, Endpoint, State
+from claimbus.database.endpoints import SECRET_OVERLAP
+from claimbus.database.engine import Database
+
+COLUMNS: Final = ("id", "participant_id", "name", "url", "state", "subscriptions")
+
+app = group("Endpoints: where participants receive.")
+app.command("verify")(trial.verify)
+app.command("test")(trial.test)
+
+
+@app.command()
+def add(
+    participant: Annotated[str, typer.Argument(metavar="PARTICIPANT", help="Whose endpoint it is.")],
+    *,
+    name: Annotated[str, typer.Option(help="What its keepers call it.")],
+    url: its.Url,
+    subscribe: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Event types: oms.#, market.dam.closed, # for all; repeat it."),
+    ] = None,
+    mode: its.DeliveryMode = None,
+    ordered: its.Ordered = None,
+    latest_only: its.LatestOnly = None,
+    concurrency: its.Concurrency = None,
+    rate_limit: its.RateLimit = None,
+    timeout: its.Timeout = None,
+    age_limit: its.AgeLimit = None,
+    schema_version: its.SchemaVersion = None,
+    ca_file: its.CaFile = None,
+    actor: Actor,
+    reason: Reason = "",
+    as_json: AsJson = False,
+) -> None:
+    """Add an endpoint. Its secret, by which the receiver knows us, is shown this once."""
+    settings = load()
+    wanted = its.chosen(
+        settings,
+        name=name,
+        url=url,
+        mode=mode,
+        ordered=ordered,
+        latest_only=latest_only,
+        concurrency=concurrency,
+        rate_limit=rate_limit,
+        timeout=timeout,
+        age_limit=settings.age_limit if age_limit is None else age_limit,
+        schema_version=schema_version,
+        ca_file=ca_file,
+    )
+    with _database() as database, database.transaction() as sql:
+        added = endpoints.add(
+            sql,
+            participant,
+            Act(actor, reason),
+            subscriptions=subscribe or (),
+            allow_http=settings.webhook_allow_http,
+            **wanted,
+        )
+    _show_secret(added, as_json=as_json)
+    provision([added.id])
+
+
+@app.command("list")
+def list_(
+    participant: Annotated[str | None, typer.Option(help="Only this participant's.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
+    removed: Annotated[bool, typer.Option("--removed", help="Those that were removed too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List endpoints."""
+    with _database() as database, database.snapshot() as sql:
+        found = endpoints.find(sql, participant_id=participant, state=state, removed=removed)
+    listing([_facts(one) for one in found], COLUMNS, as_json=as_json, empty="there are no endpoints")
+
+
+@app.command()
+def show(id_: its.Id, as_json: AsJson = False) -> None:
+    """Show an endpoint, and what its queue is bound to."""
+    with _database() as database, database.snapshot() as sql:
+        found, bound = endpoints.get(sql, id_), bindings.current(sql, id_)
+    keys = [f"{one.binding.exchange} {one.binding.key}" for one in bound]
+    details(_facts(found) | {"bindings": keys}, as_json=as_json)
+
+
+@app.command()
+def change(
+    id_: its.Id,
+    *,
+    name: Annotated[str | None, typer.Option(help="What its keepers call it.")] = None,
+    url: its.Url = None,
+    mode: its.DeliveryMode = None,
+    ordered: its.Ordered = None,
+    latest_only: its.LatestOnly = None,
+    concurrency: its.Concurrency = None,
+    rate_limit: its.RateLimit = None,
+    timeout: its.Timeout = None,
+    age_limit: its.AgeLimit = None,
+    schema_version: its.SchemaVersion = None,
+    ca_file: its.CaFile = None,
+    reset: Annotated[
+        list[str] | None, typer.Option(metavar="SETTING", help="Back to its default: rate_limit; repeat it.")
+    ] = None,
+    actor: Actor,
+    reason: Reason = "",
+    as_json: AsJson = False,
+) -> None:
+    """Change an endpoint's settings. Another URL must be verified anew."""
+    settings = load()
+    wanted = its.chosen(
+        settings,
+        name=name,
+        url=url,
+        mode=mode,
+        ordered=ordered,
+        latest_only=latest_only,
+        concurrency=concurrency,
+        rate_limit=rate_limit,
+        timeout=timeout,
+        age_limit=age_limit,
+        schema_version=schema_version,
+        ca_file=ca_file,
+    )
+    defaults: Any = {name: DEFAULTS.get(name) for name in reset or ()}
+    _change(
+        lambda sql: endpoints.change(
+            sql, id_, Act(actor, reason), allow_http=settings.webhook_allow_http, **{**wanted, **defaults}
+        ),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def subscribe(
+    id_: its.Id, patterns: its.Patterns, *, actor: Actor, reason: Reason = "", as_json: AsJson = False
+) -> None:
+    """Subscribe an endpoint to event types."""
+    _change(lambda sql: endpoints.subscribe(sql, id_, patterns, Act(actor, reason)), as_json=as_json)
+
+
+@app.command()
+def unsubscribe(
+    id_: its.Id, patterns: its.Patterns, *, actor: Actor, reason: Reason = "", as_json: AsJson = False
+) -> None:
+    """Give an endpoint's subscriptions up."""
+    _change(lambda sql: endpoints.unsubscribe(sql, id_, patterns, Act(actor, reason)), as_json=as_json)

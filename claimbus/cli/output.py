@@ -1,0 +1,102 @@
+"""What commands print: tables for people, JSON for programs, progress on a terminal."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import Any, Final
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from claimbus.events.event import format_time
+
+Row = Mapping[str, Any]
+"""What one thing is, by name: JSON values, moments, dates, bytes."""
+
+_WIDE: Final = 100_000
+"""Characters a line where nobody reads it on a screen: rich would fold a table into 80."""
+
+
+def listing(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool, empty: str = "none") -> None:
+    """Print rows: as one JSON array with all that they hold, or as a table of these columns."""
+    if as_json:
+        print_json(list(rows))
+        return
+    if not rows:
+        say(empty)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
+    _console(sys.stdout.isatty()).print(table)
+
+
+def details(row: Row, *, as_json: bool) -> None:
+    """Print one thing, each of its facts on a line, or as a JSON object."""
+    if as_json:
+        print_json(row)
+        return
+    table = Table.grid(padding=(0, 2))
+    for name, value in row.items():
+        table.add_row(Text(name.replace("_", " ")), Text(_cell(value)))
+    _console(sys.stdout.isatty()).print(table)
+
+
+def print_json(value: object, *, indent: int | None = 2) -> None:
+    """Print a JSON value; without ``indent`` on one line."""
+    print(json.dumps(value, default=_plain, ensure_ascii=False, indent=indent), flush=True)
+
+
+def say(text: str) -> None:
+    """Print a line for whoever typed the command, to standard error: standard output is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far work has come, on a terminal only; yields what is told how many of how many are done."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _console(on_terminal: bool) -> Console:
+    return Console() if on_terminal else Console(width=_WIDE)
+
+
+def _plain(value: object) -> object:
+    match value:
+        case datetime():
+            return format_time(value)
+        case date():
+            return value.isoformat()
+        case bytes():
+            return value.decode(errors="replace")
+        case _:
+            raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case datetime():
+            return format_time(value.replace(microsecond=0))
+        case list() | tuple():
+            return "\n".join(map(_cell, value))
+        case Mapping():
+            return json.dumps(value, default=_plain, ensure_ascii=False)
+        case _:
+            text = _plain(value) if isinstance(value, bytes) else value
+            return "".join(letter if letter.isprintable() else " " for letter in str(text))
