@@ -55,12 +55,18 @@ class Disposition:
     def dispose(self, endpoint: Endpoint, work: Work, trial: Trial, step: Step, done: Done) -> None:
         """Record the attempt, then carry out ``step``."""
         row = self._row(endpoint, work, trial, step)
-        self._recorder.record(row, lambda: self._carry_out(endpoint, work, trial, step, done))
+        self._recorder.record(
+            row,
+            lambda: self._carry_out(endpoint, work, trial, step, done),
+            urgent=endpoint.ordered,
+        )
 
     async def record(self, endpoint: Endpoint, work: Work, trial: Trial, step: Step) -> None:
         """Record the attempt and return when that is done; nothing else happens."""
         recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._recorder.record(self._row(endpoint, work, trial, step), lambda: recorded.set_result(None))
+        self._recorder.record(
+            self._row(endpoint, work, trial, step), lambda: recorded.set_result(None), urgent=True
+        )
         await recorded
 
     def refuse(self, delivery: Delivery, endpoint: Endpoint, reason: str) -> None:

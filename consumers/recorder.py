@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -13,8 +14,11 @@ from claimbus.database.engine import Database
 from claimbus.events.errors import UnavailableError
 
 MAX_BATCH: Final = 1000
-GATHERING: Final = 0.02
-"""Seconds in which a batch gathers: an ack waits so long, and for one commit."""
+GATHERING: Final = 0.1
+"""Seconds in which a batch gathers; an ack waits so long, and for one commit.
+
+With 0.02 a delivery took a tenth more CPU: fewer acks go together, and RabbitMQ writes a log entry for each.
+"""
 
 _log = structlog.get_logger("claimbus.consumers.recorder")
 
@@ -30,6 +34,7 @@ class Recorder:
         self._database = database
         self._rows: deque[tuple[Attempt, Callable[[], None]]] = deque()
         self._arrived = asyncio.Event()
+        self._urgent = asyncio.Event()
         self._available = asyncio.Event()
         self._available.set()
         self._closing = False
@@ -44,15 +49,21 @@ class Recorder:
         if not self._available.is_set():
             await self._available.wait()
 
-    def record(self, attempt: Attempt, recorded: Callable[[], None]) -> None:
-        """Write this attempt soon; ``recorded`` is called in this loop once it is committed."""
+    def record(self, attempt: Attempt, recorded: Callable[[], None], *, urgent: bool = False) -> None:
+        """Write this attempt soon; ``recorded`` is called in this loop once it is committed.
+
+        An ``urgent`` one, for which an ordered endpoint waits, is written without gathering others.
+        """
         self._rows.append((attempt, recorded))
         self._arrived.set()
+        if urgent:
+            self._urgent.set()
 
     def close(self) -> None:
         """Let `run` end once everything recorded so far is written."""
         self._closing = True
         self._arrived.set()
+        self._urgent.set()
 
     async def run(self) -> None:
         """Write until closed. A row that is not written when this is cancelled stays unacked."""
@@ -61,9 +72,15 @@ class Recorder:
             self._arrived.clear()
             while self._rows:
                 if len(self._rows) < MAX_BATCH and not self._closing:
-                    await asyncio.sleep(GATHERING)
+                    await self._gather()
                 batch = [self._rows.popleft() for _ in range(min(len(self._rows), MAX_BATCH))]
                 await self._write(batch)
+
+    async def _gather(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GATHERING):
+                await self._urgent.wait()
+        self._urgent.clear()
 
     async def _write(self, batch: list[tuple[Attempt, Callable[[], None]]]) -> None:
         try:

@@ -5,9 +5,29 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
+from claimbus.cli.services.rabbitmq import rabbitmq_server
+from claimbus.cli.services.redis import redis_server
 from tests.services import management, required, vhost_url
+
+# A busy machine is no fault of a property.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
+PRIVATE_SERVERS = frozenset({"node", "private_redis", "private_rabbitmq", "rabbitmq", "redis_server"})
+"""Fixtures that start servers of their own, to be killed, filled or hung."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave tests out that need the servers' programs where only a Docker engine is."""
+    if rabbitmq_server() and redis_server():
+        return
+    left_out = [item for item in items if PRIVATE_SERVERS.intersection(getattr(item, "fixturenames", ()))]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture
@@ -42,8 +62,6 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'claimbus.db'}"
         return
-    import psycopg
-
     server = os.environ["CLAIMBUS_TEST_POSTGRESQL_URL"]
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server, autocommit=True) as connection:

@@ -36,7 +36,7 @@ class Connection:
     """An AMQP connection, opened again by itself after a loss, at any of the URL's hosts.
 
     Made by `open`, ended by `aclose`. Channels do not outlive a loss: whoever holds one waits for
-    ``channel.closed`` and asks for another, which comes when the connection is back.
+    `Channel.wait_closed` and asks for another, which comes when the connection is back.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Connection:
                 await self._try_hosts()
 
     async def _try_hosts(self) -> None:
-        failed: Exception | None = None
+        failed: Exception = BrokerUnavailableError("no host to connect to")
         for host, port in random.sample(self._place.hosts, len(self._place.hosts)):
             try:
                 self._transport = await self._try(host, port)
@@ -181,8 +181,7 @@ class Connection:
             else:
                 self._open.set()
                 return
-        if failed is not None:
-            raise failed
+        raise failed
 
     async def _try(self, host: str, port: int) -> Transport:
         loop = asyncio.get_running_loop()

@@ -194,10 +194,15 @@ class _Session:
         self._flushing = False
 
     async def consume(self, prefetch: int, arguments: Arguments | None) -> None:
-        self._channel.on_closed(lambda reason: self._lost(str(reason)))
-        self._channel.on_cancelled(lambda: self._lost("RabbitMQ cancelled the consumer: its queue is gone"))
-        await self._channel.qos(prefetch)
-        await self._channel.consume(self.queue, self._take, tag=_TAG, arguments=arguments)
+        channel = self._channel
+        channel.on_closed(lambda reason: self._lost(str(reason)))
+        channel.on_cancelled(lambda: self._lost("RabbitMQ cancelled the consumer: its queue is gone"))
+        try:
+            await channel.qos(prefetch)
+            await channel.consume(self.queue, self._take, tag=_TAG, arguments=arguments)
+        except BaseException:
+            self.live = False
+            raise
         self._consuming = True
 
     async def wait_void(self) -> None:
@@ -215,10 +220,12 @@ class _Session:
             self._loop.call_soon(self._flush)
 
     def requeue(self, tag: int) -> None:
-        if self.live and self.ledger.requeue(tag):
+        if self.live and self.ledger.settle(tag):
             self._channel.write(frames.requeue(self._channel.number, tag))
 
     def _take(self, method: bytes, header: bytes, body: bytes) -> None:
+        if not self.live:
+            return  # it was on its way when the channel was given up
         delivery = Delivery(self, method, header, body)
         self.ledger.deliver(delivery.tag)
         try:

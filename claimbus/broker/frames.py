@@ -90,8 +90,7 @@ def properties(
     encoded = _short(content_type) + _table(headers) + _PERSISTENT
     if message_id is not None:
         flags |= 1 << _MESSAGE_ID
-        text = message_id.encode()
-        encoded += b"%c%b" % (len(text), text)
+        encoded += _short_string(message_id)
     if timestamp is not None:
         flags |= 1 << _TIMESTAMP
         encoded += _UNSIGNED_LONG.pack(timestamp)
@@ -178,12 +177,15 @@ def _bodies(channel: int, body: bytes, limit: int) -> Iterator[bytes]:
         yield FRAME.pack(BODY, channel, len(part)) + part + END
 
 
-@lru_cache(maxsize=4096)
-def _short(text: str) -> bytes:
+def _short_string(text: str) -> bytes:
     encoded = text.encode()
     if len(encoded) > 255:
         raise InvalidInputError("properties", f"{text[:40]!r}… is longer than 255 bytes")
-    return bytes((len(encoded),)) + encoded
+    return b"%c%b" % (len(encoded), encoded)
+
+
+_short = lru_cache(maxsize=4096)(_short_string)
+"""For what comes again and again: exchanges, keys, types, names of headers."""
 
 
 def _table(entries: Mapping[str, object]) -> bytes:

@@ -23,16 +23,19 @@ class Ledger:
         """Note a delivery; tags come in order."""
         self._unsettled[tag] = None
 
-    def ack(self, tag: int) -> bool:
-        """Note that a delivery is done; False when it was settled before."""
-        if self._unsettled.pop(tag, 0) == 0:
+    def settle(self, tag: int) -> bool:
+        """Note that a delivery is acked or handed back; False when it was before."""
+        if tag not in self._unsettled:
             return False
-        self._acked.append(tag)
+        del self._unsettled[tag]
         return True
 
-    def requeue(self, tag: int) -> bool:
-        """Note that a delivery is handed back; False when it was settled before."""
-        return self._unsettled.pop(tag, 0) is None
+    def ack(self, tag: int) -> bool:
+        """Settle a delivery by an ack, which `take_acks` gives; False when it was settled before."""
+        settled = self.settle(tag)
+        if settled:
+            self._acked.append(tag)
+        return settled
 
     def take_acks(self) -> list[tuple[int, bool]]:
         """Return the acks to send, as tags and whether all below are meant too, and forget them."""

@@ -53,6 +53,7 @@ class Publisher:
         self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._keeper: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
         connection.on_blocked(lambda _: self._wake())
 
     @classmethod
@@ -99,6 +100,8 @@ class Publisher:
         """Wait until `has_place`. Raises BrokerBlockedError or BrokerUnavailableError at the bound."""
         deadline = self._loop.time() + within
         while not self.has_place:
+            if self._closed:
+                raise BrokerUnavailableError("the publisher is closed")
             waiter = self._loop.create_future()
             self._waiting.append((deadline, waiter))
             await waiter
@@ -113,7 +116,8 @@ class Publisher:
         future = self._loop.create_future()
         channel = self._channel
         if channel is None:
-            future.set_exception(BrokerUnavailableError("the connection to RabbitMQ is lost at the moment"))
+            kind, why = self._refusal()
+            future.set_exception(kind(why))
             return future
         channel.write(frames.publish(channel.number, channel.frame_max, message))
         self._window.add(future, message)
@@ -134,9 +138,10 @@ class Publisher:
                 return await self.send(message)
             except NackedError:
                 raise
-            except (UnconfirmedError, BrokerUnavailableError):
+            except (UnconfirmedError, BrokerUnavailableError) as error:
                 if self._loop.time() >= deadline:
                     raise
+                _log.info("publishing %s again: %s", message.message_id, error)
 
     async def publish_ticket(self, ticket: Ticket, route: Route, *, within: float | None = None) -> None:
         """Publish a new ticket to everybody who is subscribed and entitled to it."""
@@ -168,9 +173,10 @@ class Publisher:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
         await self.connection.aclose()
+        self._closed = True
         for _, waiter in self._waiting:
             if not waiter.done():
-                waiter.set_exception(BrokerUnavailableError("the publisher was closed"))
+                waiter.set_result(None)
 
     async def _keep(self, channel: Channel) -> None:
         while True:
@@ -192,7 +198,7 @@ class Publisher:
 
         def lost(reason: Exception) -> None:
             self._channel = None
-            window.fail(UnconfirmedError(f"lost before the confirm: {reason}"))
+            window.fail(UnconfirmedError, f"lost before the confirm: {reason}")
 
         def settle(tag: int, multiple: bool, acked: bool) -> None:
             window.settle(tag, multiple, acked)
@@ -218,15 +224,21 @@ class Publisher:
         """Notice silence and waits that took too long, for all messages with one timer."""
         now = self._loop.time()
         self._timer = self._loop.call_later(min(1.0, self._confirm_timeout / 4), self._sweep)
-        blocked = self.connection.blocked and BrokerBlockedError(
-            f"RabbitMQ takes no messages: {self.connection.blocked}"
-        )
+        kind, why = self._refusal()
         if self._window.overdue(now, self._confirm_timeout):
-            if blocked:
-                self._window.fail(blocked)
+            if kind is BrokerBlockedError:
+                self._window.fail(kind, why)
             else:
                 self.connection.abandon(f"no confirm within {self._confirm_timeout:g} s")
-        late = [waiter for deadline, waiter in self._waiting if deadline <= now and not waiter.done()]
-        for waiter in late:
-            waiter.set_exception(blocked or BrokerUnavailableError("no place to publish in within the bound"))
+        for deadline, waiter in self._waiting:
+            if deadline <= now and not waiter.done():
+                waiter.set_exception(kind(why))
         self._waiting = deque(entry for entry in self._waiting if not entry[1].done())
+
+    def _refusal(self) -> tuple[type[UnavailableError], str]:
+        """Return the error for who waits in vain."""
+        if self.connection.blocked is not None:
+            return BrokerBlockedError, f"RabbitMQ takes no messages: {self.connection.blocked}"
+        if self._channel is None:
+            return BrokerUnavailableError, "the connection to RabbitMQ is lost at the moment"
+        return BrokerUnavailableError, f"{len(self._window)} messages are unconfirmed, and no more may be"

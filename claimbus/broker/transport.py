@@ -17,7 +17,7 @@ OnContent = Callable[[bytes, bytes, bytes], None]
 """Called with the payloads of a ``basic.deliver``, of its content header, and with its body."""
 
 _RECEIVE_BYTES: Final = 65536
-"""pika reads 4 KiB at a time, which is a dozen deliveries."""
+"""How much is read at a time. pika's own 4 KiB are a dozen deliveries."""
 
 
 class Transport(AsyncioConnection):  # type: ignore[misc] # pika ships no types
@@ -58,7 +58,7 @@ class Transport(AsyncioConnection):  # type: ignore[misc] # pika ships no types
         self._contents[channel] = _Content(callback)
 
     def forget(self, channel: int) -> None:
-        """Let pika have a closed channel's number for another."""
+        """Let a closed channel's number be used by another."""
         self._confirms.pop(channel, None)
         self._contents.pop(channel, None)
 
@@ -79,7 +79,7 @@ class Transport(AsyncioConnection):  # type: ignore[misc] # pika ships no types
     def _flush(self) -> None:
         data = b"".join(self._unwritten)
         self._unwritten.clear()
-        if self._transport is not None:
+        if data and self._transport is not None:
             self._adapter_emit_data(data)
 
     def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:

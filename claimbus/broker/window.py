@@ -58,11 +58,11 @@ class Window:
         """Return what is still to be resolved, oldest first."""
         return [future for future, _ in self._unconfirmed.values()]
 
-    def fail(self, error: Exception) -> None:
-        """Resolve everything with this error."""
+    def fail(self, kind: type[Exception], why: str) -> None:
+        """Resolve everything with an error of this kind."""
         for future in self.futures():
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(kind(why))
         self._unconfirmed.clear()
 
     def overdue(self, now: float, timeout: float) -> bool:
@@ -85,4 +85,4 @@ class Window:
 
 
 def _where(message: Message) -> str:
-    return f"{message.exchange or 'a queue'}, routing key {message.key!r}"
+    return f"{message.exchange}, routing key {message.key!r}"

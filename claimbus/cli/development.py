@@ -19,6 +19,7 @@ from claimbus.cli.services import (
     Services,
     ServicesError,
     debian,
+    install_missing_servers,
     local_services,
     private_directory,
 )
@@ -30,7 +31,6 @@ PROGRAMS = Path(sys.executable).parent
 UP = STATE / "up.env"  # the settings of the ./dev up that is running
 TEST_POSTGRESQL_URL = "CLAIMBUS_TEST_POSTGRESQL_URL"
 LAST_WORDS_WITHIN = 10.0  # seconds that a command has for ending after it was told to
-PIP = (sys.executable, "-m", "pip", "install", "-qq")
 DEV_LOCK, ISO_LOCK, BENCH_LOCK = (f"requirements-{name}.lock" for name in ("dev", "iso", "bench"))
 LOCKED = {  # what a lock file is made of; the first one decides the versions
     DEV_LOCK: ("--extra=iso", "--extra=dev"),
@@ -42,10 +42,10 @@ C_HEADERS = {"librabbitmq-dev": "amqp.h", "libhiredis-dev": "hiredis/hiredis.h"}
 
 def report(step: str) -> None:
     """Say what happens now, with the seconds since ``./dev`` was typed (its shell became this process)."""
-    started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf(
-        "SC_CLK_TCK"
-    )
-    elapsed = time.clock_gettime(time.CLOCK_BOOTTIME) - started
+    start_time = int(
+        Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    )  # in ticks, see proc(5)
+    elapsed = time.clock_gettime(time.CLOCK_BOOTTIME) - start_time / os.sysconf("SC_CLK_TCK")
     print(f"[{elapsed:3.0f} s] {step}", file=sys.stderr, flush=True)
 
 
@@ -73,6 +73,12 @@ def run(command: Sequence[str | Path], settings: Mapping[str, str], *, cwd: Path
             process.wait()
 
 
+def install(*words: str | Path) -> None:
+    """Have pip install something."""
+    if run([sys.executable, "-m", "pip", "install", "-qq", *words], os.environ):
+        raise ServicesError("pip could not install it; is there a network?")
+
+
 def found_services() -> AbstractContextManager[Services]:
     """RabbitMQ and Redis for one run."""
     return local_services(STATE / "services", report=report)
@@ -95,11 +101,11 @@ def demo(arguments: list[str]) -> int:
 def test(arguments: list[str]) -> int:
     """Run pytest with all servers that the tests need."""
     with ExitStack() as running:
+        with suppress(ServicesError):  # some tests kill servers of their own, whatever the others use
+            install_missing_servers(report)
         services = running.enter_context(found_services())
         if services.management_url is None:
-            raise ServicesError(
-                f"the tests make vhosts: set {MANAGEMENT_URL} too, http://USER:PASSWORD@HOST:15672"
-            )
+            raise ServicesError(f"the tests make vhosts: set {MANAGEMENT_URL} too")
         postgresql_url = os.environ.get(TEST_POSTGRESQL_URL)
         if not postgresql_url:
             # In the system's own place, as root cannot share a checkout in /root with PostgreSQL's user.
@@ -115,6 +121,7 @@ def up(arguments: list[str]) -> int:
     with found_services() as services, private_directory(STATE / "up") as directory:
         database = {"CLAIMBUS_DATABASE_URL": f"sqlite:///{directory / 'claimbus.db'}"}
         settings = services.environment() | database
+        UP.touch(mode=0o600)  # a URL may hold a password
         UP.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         try:
             return run(
@@ -136,7 +143,7 @@ def bench(arguments: list[str]) -> int:
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     if not stamp.exists() or stamp.read_text() != digest:
         report("installing the benchmarks' locked packages")
-        subprocess.run([*PIP, "--require-hashes", "--no-deps", "-r", lock], check=True)
+        install("--require-hashes", "--no-deps", "-r", lock)
         stamp.write_text(digest)
     missing = [package for package, header in C_HEADERS.items() if not Path("/usr/include", header).exists()]
     if (missing or not Path("/usr/bin/gcc").exists()) and debian.can_install():
@@ -148,13 +155,12 @@ def bench(arguments: list[str]) -> int:
 
 def lint(arguments: list[str]) -> int:
     """Check format, lint, types and imports; every check runs, whatever the others said."""
-    checks = [["ruff", "format", "--check", "."], ["ruff", "check", "."], ["mypy"], ["lint-imports"]]
-    failed = []
-    for program, *words in checks:
-        report(" ".join([program, *words]))
-        if run([PROGRAMS / program, *words], os.environ, cwd=ROOT):
-            failed.append(program)
-    return 1 if failed else 0
+    codes = []
+    for check in ("ruff format --check .", "ruff check .", "mypy", "lint-imports --no-logo"):
+        report(check)
+        program, *words = check.split()
+        codes.append(run([PROGRAMS / program, *words], os.environ, cwd=ROOT))
+    return max(codes)
 
 
 def lock(arguments: list[str]) -> int:
@@ -162,16 +168,14 @@ def lock(arguments: list[str]) -> int:
     resolver = STATE / "resolver"
     if not (resolver / "bin" / "uv").exists():
         report("installing uv")
-        subprocess.run([*PIP, "--target", resolver, "uv"], check=True)
+        install("--target", resolver, "uv")
     # Not pip-compile, which sees only its own Python: 3.11.2 needs a package that 3.11.3 does not.
+    words = ["--universal", "--python-version=3.11", "--generate-hashes", "--no-annotate", "--quiet"]
+    resolve = [f"{resolver}/bin/uv", "pip", "compile", *words, "--custom-compile-command=./dev lock"]
     for name, options in LOCKED.items():
         report(f"writing {name}")
-        words = ["--universal", "--python-version=3.11", "--generate-hashes", "--no-annotate", "--quiet"]
-        command = "--custom-compile-command=./dev lock"
-        compiled: list[str | Path] = [resolver / "bin" / "uv", "pip", "compile", *words, command, *options]
-        if code := run(
-            [*compiled, *arguments, "pyproject.toml", f"--output-file={name}"], os.environ, cwd=ROOT
-        ):
+        command = [*resolve, *options, *arguments, "pyproject.toml", f"--output-file={name}"]
+        if code := run(command, os.environ, cwd=ROOT):
             return code
     return 0
 

@@ -14,18 +14,21 @@ from claimbus.events.errors import InvalidInputError
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The endpoint's ID, from 'endpoints list'.")]
 Patterns = Annotated[
-    list[str], typer.Argument(metavar="PATTERN...", help="Event types: oms.#, market.dam.closed, # for all.")
+    list[str], typer.Argument(metavar="PATTERN", help="Event types: oms.#, market.dam.closed, # for all.")
 ]
 Url = Annotated[str | None, typer.Option(help="Where events are posted to: https://…")]
 DeliveryMode = Annotated[
     Mode | None, typer.Option(help="Send the body, or only its claim, to be fetched. Default: body.")
 ]
 Ordered = Annotated[
-    bool | None, typer.Option(help="One at a time, in order: slow. Default: side by side.", show_default=False)
+    bool | None,
+    typer.Option(help="One at a time, in order: slow. Default: side by side.", show_default=False),
 ]
 LatestOnly = Annotated[
     bool | None,
-    typer.Option(help="Skip what a delivered newer status of the same outage supersedes.", show_default=False),
+    typer.Option(
+        help="Skip what a delivered newer status of the same outage supersedes.", show_default=False
+    ),
 ]
 Concurrency = Annotated[int | None, typer.Option(help="Deliveries side by side. Default: 8.")]
 RateLimit = Annotated[float | None, typer.Option(help="Deliveries a second. Default: no limit.")]
@@ -60,7 +63,9 @@ def chosen(
         given["timeout_s"] = timeout.total_seconds()
     if age_limit is not None:
         if age_limit >= settings.claim_life:
-            raise InvalidInputError("age_limit", f"must be shorter than a claim's life, {settings.claim_life}")
+            raise InvalidInputError(
+                "age_limit", f"must be shorter than a claim's life, {settings.claim_life}"
+            )
         given["age_limit_s"] = int(age_limit.total_seconds())
     if ca_file is not None:
         try:

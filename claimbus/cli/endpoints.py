@@ -1,8 +1,8 @@
 """``claimbus endpoints``: where participants receive. Every change is bound and announced at once."""
 
-from collections.abc import Callable, Collection
-from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import typer
@@ -10,7 +10,7 @@ import typer
 from claimbus.cli import endpoint_options as its
 from claimbus.cli import trial
 from claimbus.cli.options import Actor, AsJson, Reason, duration, group
-from claimbus.cli.output import details, listing
+from claimbus.cli.output import details, listing, print_json
 from claimbus.cli.provisioning import provision
 from claimbus.cli.settings import load
 from claimbus.database import bindings, endpoints
@@ -23,7 +23,7 @@ COLUMNS: Final = ("id", "participant_id", "name", "url", "state", "subscriptions
 
 app = group("Endpoints: where participants receive.")
 app.command("verify")(trial.verify)
-app.command("test")(trial.test)
+app.command("test")(trial.send_test)
 
 
 @app.command()
@@ -161,3 +161,78 @@ def unsubscribe(
 ) -> None:
     """Give an endpoint's subscriptions up."""
     _change(lambda sql: endpoints.unsubscribe(sql, id_, patterns, Act(actor, reason)), as_json=as_json)
+
+
+def _turn(turn: Callable[..., Endpoint]) -> Callable[..., None]:
+    """Return the command that brings an endpoint into another state."""
+
+    def command(id_: its.Id, *, actor: Actor, reason: Reason = "", as_json: AsJson = False) -> None:
+        with _database() as database, database.transaction() as sql:
+            turned = turn(sql, id_, Act(actor, reason))
+        if as_json:
+            print_json(_facts(turned))
+        else:
+            print(f"{turned.id} ({turned.name}) is {'removed' if turned.removed_at else turned.state}")
+        provision([id_])
+
+    return command
+
+
+for _name, _function, _help in (
+    ("pause", endpoints.pause, "Stop delivering for a while; the queue keeps everything."),
+    ("resume", endpoints.resume, "Go on after a pause."),
+    ("disable", endpoints.disable, "Stop delivering until it is enabled again; --reason must say why."),
+    ("enable", endpoints.enable, "Go on after it was disabled."),
+    ("remove", endpoints.remove, "Remove it; what its queue still has becomes dead letters."),
+):
+    app.command(_name, help=_help)(_turn(_function))
+
+
+@app.command()
+def rotate_secret(
+    id_: its.Id,
+    *,
+    overlap: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=duration, metavar="DURATION", help="How long the old one signs too.", show_default="24h"
+        ),
+    ] = None,
+    actor: Actor,
+    reason: Reason = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make a new secret, shown this once; both sign for a while."""
+    lasting = SECRET_OVERLAP if overlap is None else overlap
+    with _database() as database, database.transaction() as sql:
+        rotated = endpoints.rotate_secret(sql, id_, Act(actor, reason), overlap=lasting)
+    _show_secret(rotated, as_json=as_json)
+    provision([id_])
+
+
+def _change(change: Callable[..., Endpoint], *, as_json: bool) -> None:
+    """Change an endpoint in a transaction, print it as it is then, and have it bound so."""
+    with _database() as database, database.transaction() as sql:
+        changed = change(sql)
+    details(_facts(changed), as_json=as_json)
+    provision([changed.id])
+
+
+def _database() -> Database:
+    return Database.open(load().database_url)
+
+
+def _show_secret(endpoint: Endpoint, *, as_json: bool) -> None:
+    details(_facts(endpoint) | {"secret": endpoint.secrets[0].value}, as_json=as_json)
+
+
+def _facts(endpoint: Endpoint) -> dict[str, Any]:
+    """Return what may be shown of an endpoint: its secrets by their dates only."""
+    facts = {
+        name: getattr(endpoint, name)
+        for name in (field.name for field in fields(endpoint))
+        if name not in ("secrets", "ca_pem", "generation", "revision")
+    }
+    facts["own_ca"] = endpoint.ca_pem is not None
+    facts["secrets_since"] = [one.created_at for one in endpoint.secrets]
+    return facts

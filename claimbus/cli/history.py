@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -52,7 +51,17 @@ def list_attempts(
     )
     with Database.open(load().database_url) as database, database.snapshot() as sql:
         found = tries.find(sql, wanted, limit=limit).rows
-    columns = ("started_at", "endpoint_id", "type", "message_id", "attempt", "verdict", "status", "next", "detail")
+    columns = (
+        "started_at",
+        "endpoint_id",
+        "type",
+        "message_id",
+        "attempt",
+        "verdict",
+        "status",
+        "next",
+        "detail",
+    )
     rows = []
     for one in found:
         facts = one._asdict() | {"started_at": moment_of(one.started_ms)}
@@ -85,7 +94,9 @@ def list_holds(
 def list_entries(
     *,
     kind: Annotated[str | None, typer.Option(help="Only of this kind: endpoint, participant.")] = None,
-    object_: Annotated[str | None, typer.Option("--object", metavar="ID", help="Only of this object.")] = None,
+    object_: Annotated[
+        str | None, typer.Option("--object", metavar="ID", help="Only of this object.")
+    ] = None,
     actor: Annotated[str | None, typer.Option(help="Only what this actor did.")] = None,
     since: Since = None,
     limit: Limit = 100,
@@ -94,7 +105,7 @@ def list_entries(
     """List changes, newest first."""
     with Database.open(load().database_url) as database, database.snapshot() as sql:
         page = entries.find(sql, kind=kind, object_id=object_, actor=actor, since=since, limit=limit)
-    columns = ("at", "actor", "action", "kind", "object_id", "after", "reason")
+    columns = ("at", "actor", "action", "kind", "object_id", "reason")
     listing([asdict(one) for one in page.rows], columns, as_json=as_json, empty="nothing was changed")
 
 

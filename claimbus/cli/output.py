@@ -35,18 +35,19 @@ def listing(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool, empty
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(row.get(column))) for column in columns))
-    _console(sys.stdout.isatty()).print(table)
+    _print(table)
 
 
 def details(row: Row, *, as_json: bool) -> None:
-    """Print one thing, each of its facts on a line, or as a JSON object."""
+    """Print one thing: each fact that there is on a line, or all as a JSON object."""
     if as_json:
         print_json(row)
         return
     table = Table.grid(padding=(0, 2))
     for name, value in row.items():
-        table.add_row(Text(name.replace("_", " ")), Text(_cell(value)))
-    _console(sys.stdout.isatty()).print(table)
+        if cell := _cell(value):
+            table.add_row(Text(name.replace("_", " ")), Text(cell))
+    _print(table)
 
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
@@ -69,8 +70,15 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _console(on_terminal: bool) -> Console:
-    return Console() if on_terminal else Console(width=_WIDE)
+def _print(table: Table) -> None:
+    if sys.stdout.isatty():
+        Console().print(table)
+        return
+    console = Console(width=_WIDE)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def _plain(value: object) -> object:

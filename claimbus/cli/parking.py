@@ -37,7 +37,7 @@ def list_parked(
 
 def release(
     ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Message IDs, from 'oms parked'.")
+        list[str] | None, typer.Argument(metavar="ID", help="Message IDs, from 'oms parked'.")
     ] = None,
     *,
     all_: Annotated[bool, typer.Option("--all", help="All whose resource has an owner by now.")] = False,

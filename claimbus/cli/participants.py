@@ -20,7 +20,7 @@ from claimbus.database.participants import EVERY_TYPE, Participant
 Id = Annotated[str, typer.Argument(metavar="ID", help="The scheduling coordinator ID: PGAE.")]
 Patterns = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[PATTERN]...", help="Event types: oms.#, market.*.closed, # for all."),
+    typer.Argument(metavar="PATTERN", help="Event types: oms.#, market.*.closed, # for all."),
 ]
 
 app = group("Participants, and what they may see.")

@@ -107,7 +107,7 @@ class Watch:
     def _fail(self, failure: ClaimbusError | PublishingFailedError) -> None:
         """Tell a failure after which one can go on; raise the others."""
         if isinstance(failure, PublishingFailedError) and (away := failure.subgroup(UnavailableError)):
-            raise UnavailableError(told(away)) from failure
+            raise UnavailableError(f"{failure.message}: {away.exceptions[0]}") from failure
         reason = told(failure)
         if reason is None:
             raise failure

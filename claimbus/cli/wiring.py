@@ -79,14 +79,14 @@ class Wiring:
             )
         )
 
-    async def publisher(self, name: str) -> Publisher:
-        """Open a publisher, with the topology declared."""
+    async def publisher(self, name: str, *, declares: bool = True) -> Publisher:
+        """Open a publisher; unless told otherwise it declares the topology."""
         settings = self.settings
         publisher = await Publisher.open(
             settings.amqp_url,
             name=name,
             tls=self._tls("amqps", settings.amqp_url),
-            topology=self.topology,
+            topology=self.topology if declares else None,
             window=settings.publish_window,
             confirm_timeout=settings.confirm_timeout.total_seconds(),
             within=self._within,

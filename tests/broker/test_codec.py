@@ -15,7 +15,7 @@ from tests.broker.samples import only, ticket, to
 names = st.text("abcdefgh-.", min_size=1, max_size=30)
 tickets = st.builds(
     Ticket,
-    claim_id=names,
+    claim_id=st.text("abcXYZ019-_", min_size=1, max_size=64),
     message_id=names,
     type=names,
     timestamp=st.integers(0, 2**40),

@@ -34,7 +34,7 @@ class Channel(RuleBasedStateMachine):
     @rule(tag=st.integers(1, 30))
     def requeue(self, tag: int) -> None:
         fresh = tag in self.unacked - self.said
-        assert self.ledger.requeue(tag) == fresh
+        assert self.ledger.settle(tag) == fresh
         if fresh:
             self.unacked.remove(tag)
 

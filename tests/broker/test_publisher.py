@@ -180,3 +180,14 @@ async def test_closing_waits_for_what_is_in_flight(connection: Connection, amqp_
     sent = [publisher.send(codec.ticket_message(ticket(number), to("all"))) for number in range(100)]
     await publisher.aclose()
     assert all(future.done() and not future.exception() for future in sent)
+
+
+async def test_closing_ends_every_wait(connection: Connection, amqp_url: str) -> None:
+    publisher = await Publisher.open(amqp_url, window=1)
+    publishing = [asyncio.create_task(publisher.publish_ticket(ticket(n), to("all"))) for n in range(200)]
+    await asyncio.sleep(0)
+    await publisher.aclose()
+    outcomes = await asyncio.gather(*publishing, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {type(None), BrokerUnavailableError}
+    with pytest.raises(BrokerUnavailableError, match="closed"):
+        await publisher.publish_ticket(ticket(1), to("all"))

@@ -86,7 +86,7 @@ async def test_what_is_lost_fails_once() -> None:
     window = Window()
     futures = send(window, MESSAGE, MESSAGE)
     window.settle(1, multiple=False, acked=True)
-    window.fail(UnconfirmedError("lost"))
+    window.fail(UnconfirmedError, "lost")
     window.settle(2, multiple=True, acked=True)
     assert outcomes(futures) == [None, UnconfirmedError]
     assert len(window) == 0

@@ -1,5 +1,7 @@
 """What the product itself says of a run: what was published, given up, skipped, and who is held."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from claimbus.broker import journal, topology
@@ -11,6 +13,7 @@ from claimbus.database import attempts
 from claimbus.database.attempts import Attempt, Filter
 from claimstore.holds import Holds
 
+NO_LIMIT: Final = 0
 MOST: Final = 1_000_000
 """Statuses that were skipped, of one run."""
 
@@ -18,19 +21,22 @@ SUPERSEDED: Final = Filter(verdicts=("superseded",))
 
 
 class Letters:
-    """The dead letters, read where they lie; they stay there.
-
-    Taken and never acked, they are RabbitMQ's again when the connection closes.
-    """
+    """The dead letters, read where they lie: taken and never acked, so that they stay there."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._found: dict[tuple[str, str], Row] = {}
-        self._consumer = Consumer(stage.connection)
 
-    async def open(self) -> None:
-        """Begin to read. Raises UnavailableError."""
-        await self._consumer.start(DEADLETTERS, prefetch=0, on_delivery=self._take)
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, stage: Stage) -> AsyncIterator["Letters"]:
+        """Read until the end of the context. Raises UnavailableError."""
+        letters, consumer = cls(stage), Consumer(stage.connection)
+        await consumer.start(DEADLETTERS, prefetch=NO_LIMIT, on_delivery=letters._take)
+        try:
+            yield letters
+        finally:
+            await consumer.stop()
 
     @property
     def rows(self) -> list[Row]:

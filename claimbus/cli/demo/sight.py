@@ -3,11 +3,14 @@
 import json
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from claimbus.cli.demo.expectation import Identity
 from claimbus.cli.demo.receipt import Receipt, receipt_of
 from claimbus.cli.demo.scenario import Scenario
 from claimbus.cli.demo.verdict import fault_seen
+
+if TYPE_CHECKING:
+    from claimbus.cli.demo.expectation import Identity
 
 
 class Sight:

@@ -1,8 +1,8 @@
 """A bus for one scenario: who takes part, their endpoints and queues, their receivers. No worker yet."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,13 +23,16 @@ from claimbus.database import endpoints, importing, participants
 from claimbus.database.audit import Act
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
-from claimbus.events.errors import InvalidFeedError
+from claimbus.events.errors import InvalidFeedError, UnavailableError
 from claimstore.store import ClaimStore
 from consumers.provision import Provision
 
 ACT: Final = Act("demo")
 AT_ONCE: Final = 16
 """Endpoints that are given their queues side by side."""
+
+KEYS: Final = 1000
+"""Keys of Redis that are looked at in one round trip."""
 
 DOWN: Final = Behaviour(kind="down")
 
@@ -68,7 +71,10 @@ class Stage:
     @classmethod
     @asynccontextmanager
     async def open(cls, scenario: Scenario, settings: Settings, directory: Path) -> AsyncIterator["Stage"]:
-        """Set it up in an empty database. Raises UnavailableError, ConfigurationError, InvalidFeedError."""
+        """Set it up in an empty database; what it put into Redis goes at the end.
+
+        Raises UnavailableError, ConfigurationError, InvalidFeedError.
+        """
         behaviours = {one.id: _behaviours(one.fault) for one in scenario.plan.participants}
         async with Wiring(settings) as wiring, RemoteReceivers.open(directory, behaviours) as receivers:
             database = wiring.database()
@@ -85,8 +91,12 @@ class Stage:
                 receivers=receivers,
                 endpoints={endpoint.id: endpoint for endpoint in found},
             )
-            await stage._provide()
-            yield stage
+            try:
+                await stage._provide()
+                yield stage
+            finally:
+                with suppress(UnavailableError):
+                    await stage._forget()
 
     @property
     def participants(self) -> dict[str, str]:
@@ -106,6 +116,24 @@ class Stage:
             secrets = [secret.value for secret in endpoint.secrets]
             await self.receivers.tell(endpoint.participant_id, secrets=secrets)
 
+    async def remove_queues(self) -> None:
+        """Remove the endpoints' queues, from which no worker consumes any more. Raises UnavailableError."""
+        provision = Provision(self.database, self.connection)
+        await asyncio.gather(
+            *(provision.remove(one.id, one.generation, self.publisher) for one in self.endpoints.values())
+        )
+
+    async def _forget(self) -> None:
+        """Delete the keys in Redis."""
+        connection, cursor = self.store.connection, b"0"
+        while True:
+            pattern = f"{connection.prefix}*"
+            cursor, keys = await connection.ask("SCAN", cursor, "MATCH", pattern, "COUNT", KEYS)
+            if keys:
+                await connection.ask("UNLINK", *keys)
+            if cursor == b"0":
+                return
+
 
 async def _import(database: Database, scenario: Scenario, file: Path, timezone: ZoneInfo) -> None:
     """Load who owns what, as an ISO would, and add those to whom nothing was dealt."""
@@ -115,9 +143,8 @@ async def _import(database: Database, scenario: Scenario, file: Path, timezone: 
         raise InvalidFeedError(file.name, str(export.problems[0]))
     await database.run(lambda sql: importing.take_over(sql, export, ACT))
     owning = {row.entitlement.participant_id for row in export.rows}
-    for id_ in scenario.participants.keys() - owning:
-        organisation = scenario.participants[id_]
-        await database.run(lambda sql, id_=id_, of=organisation: participants.add(sql, id_, of, ACT))
+    others = [(id_, of) for id_, of in scenario.participants.items() if id_ not in owning]
+    await database.run(lambda sql: [participants.add(sql, id_, of, ACT) for id_, of in others])
 
 
 async def _add_endpoints(
@@ -141,13 +168,13 @@ async def _add_endpoints(
     )
 
 
-def _behaviours(fault: Fault | None) -> Sequence[Behaviour]:
+def _behaviours(fault: Fault | None) -> tuple[Behaviour, ...]:
     """Return what a receiver does wrong all the time; going down and coming back is told when it is due."""
-    match fault and fault.kind:
-        case "slow":
-            return [Behaviour(kind="slow", seconds=fault.seconds)]
-        case "failing":
-            return [Behaviour(kind="status", status=500, every=fault.every)]
-        case "refusing":
-            return [Behaviour(kind="status", status=422, types=fault.types)]
-    return []
+    match fault:
+        case Fault(kind="slow"):
+            return (Behaviour(kind="slow", seconds=fault.seconds),)
+        case Fault(kind="failing"):
+            return (Behaviour(kind="status", status=500, every=fault.every),)
+        case Fault(kind="refusing"):
+            return (Behaviour(kind="status", status=422, types=fault.types),)
+    return ()

@@ -1,21 +1,33 @@
 """The demo's verdict as a table for people."""
 
 from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
 from typing import Final
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from claimbus.cli.demo.scenario import Scenario
 from claimbus.cli.demo.verdict import Finding, Verdict
+
+PLACES: Final = {
+    "received.jsonl": "every request, as its receiver wrote it down",
+    "worker.log": "every attempt, as the workers logged it",
+    "claimbus.db": "participants, endpoints, attempts, parked events",
+    "owners.csv": "who owns what",
+}
+"""What a run leaves behind."""
 
 LISTED: Final = 10
 """Findings that are spelled out; of more only the number is told."""
 
 
-def summary(verdict: Verdict) -> RenderableType:
-    """Return the verdict: figures, planned faults, what is wrong, and a last sentence."""
-    parts: list[RenderableType] = [_figures(verdict), "", _faults(verdict)]
+def summary(scenario: Scenario, verdict: Verdict, directory: Path) -> RenderableType:
+    """Return what was tried, the figures, the planned faults, what is wrong, where it is, a last sentence."""
+    parts: list[RenderableType] = [_tried(scenario), "", _figures(verdict), "", _faults(verdict)]
     for title, findings in (
         ("lost", verdict.lost),
         ("leaked", verdict.leaked),
@@ -23,7 +35,34 @@ def summary(verdict: Verdict) -> RenderableType:
     ):
         if findings:
             parts += ["", *_listed(title, findings)]
-    return Group("", *parts, "", _sentence(verdict))
+    return Group("", *parts, "", _places(directory), "", _sentence(verdict))
+
+
+def _tried(scenario: Scenario) -> RenderableType:
+    dates, expectation = scenario.trade_dates, scenario.expectation
+    ordered = sum(one.ordered for one in scenario.plan.participants)
+    latest_only = sum(one.latest_only for one in scenario.plan.participants)
+    text = (
+        f"Tried: the outage report {scenario.report.name} of {_many(len(dates), 'trade date')}"
+        f" ({_span(dates)}) was read day by day, and what had changed was published, as were the markets'"
+        f" events. {len(scenario.participants):,} participants received them by HTTPS, each at an endpoint of"
+        f" its own with subscriptions of its own ({ordered} in order, {latest_only} the latest status only)."
+        f" {_many(len(expectation.parked), 'event')} on resources that nobody owns had to be parked,"
+        f" and {_many(expectation.malformed, 'malformed row')} to be left out."
+        f" {len(scenario.plan.faults)} endpoints went wrong on purpose."
+    )
+    return Padding(Text(text), (0, 1))
+
+
+def _places(directory: Path) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=2)
+    grid.add_column(no_wrap=True)
+    grid.add_column(style="dim")
+    grid.add_row("", "written to", Text(str(directory), overflow="fold"))
+    for name, meaning in PLACES.items():
+        grid.add_row("", f"  {name}", meaning)
+    return grid
 
 
 def _figures(verdict: Verdict) -> Table:
@@ -87,3 +126,11 @@ def _sentence(verdict: Verdict) -> Text:
             f" Everything reached whom it concerns and nobody else, in {verdict.seconds:.0f} s.", "bold green"
         )
     return Text(" Not everything went as it must: see above.", "bold red")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _span(dates: Sequence[date]) -> str:
+    return str(dates[0]) if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"

@@ -147,8 +147,8 @@ class _Evidence:
         self.taken: dict[Pair, list[Receipt]] = defaultdict(list)
         self._requests: dict[Pair, list[Receipt]] = defaultdict(list)
         self._newest: Counter[tuple[str, str]] = Counter()
-        self._causes = {_pair(row, endpoints): str(row["cause"] or "") for row in letters}
-        self._skipped = {_pair(row, endpoints) for row in superseded}
+        self._causes = {pair_of(row, endpoints): str(row["cause"] or "") for row in letters}
+        self._skipped = {pair_of(row, endpoints) for row in superseded}
         self._latest_only = {participant.id for participant in plan.participants if participant.latest_only}
         for receipt in record:
             pair = receipt.participant, receipt.identity
@@ -185,7 +185,8 @@ class _Evidence:
         return f"came {len(requests)} times: " + ", ".join(sorted({_flaw(receipt) for receipt in requests}))
 
 
-def _pair(row: Row, endpoints: Mapping[str, str]) -> Pair:
+def pair_of(row: Row, endpoints: Mapping[str, str]) -> Pair:
+    """Return which delivery a record is about."""
     participant = endpoints.get(row["endpoint"], row["endpoint"])
     return participant, identity_of(row["type"] or "", row["partitionkey"], row["sequence"])
 

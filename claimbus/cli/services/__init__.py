@@ -25,6 +25,7 @@ __all__ = [
     "RedisServer",
     "Services",
     "ServicesError",
+    "install_missing_servers",
     "local_services",
     "private_directory",
 ]
@@ -69,7 +70,7 @@ def local_services(
     with ExitStack() as running:
         services = _given(environment) or _in_docker(running, report)
         if services is None:
-            _install_missing(report)
+            install_missing_servers(report)
             services = _private(running.enter_context(private_directory(directory)), running, report)
         report(f"using {services.description}")
         yield services
@@ -118,7 +119,12 @@ def _in_docker(running: ExitStack, report: Callable[[str], None]) -> Services | 
     return Services(*urls, f"containers {docker.RABBITMQ} and {docker.REDIS}")
 
 
-def _install_missing(report: Callable[[str], None]) -> None:
+def install_missing_servers(report: Callable[[str], None]) -> None:
+    """Install Debian's RabbitMQ and Redis unless they are there.
+
+    Raises:
+        ServicesError: One is missing and we may not install it, or the installation failed.
+    """
     missing = []
     if rabbitmq_server() is None:
         missing.append("rabbitmq-server")

