@@ -6,6 +6,7 @@ what happens then is decided in `consumers.retry` and carried out in `consumers.
 
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from datetime import time as clock
 from typing import Final
@@ -52,9 +53,6 @@ class Handler:
             if endpoint.latest_only and await self._superseded(endpoint, event):
                 return Trial(Outcome(Verdict.SUPERSEDED, detail="a newer one was delivered"), started, event)
             answer = await self._post(endpoint, webhook, claim, work)
-            outcome = judge(answer)
-            if endpoint.latest_only and outcome.verdict is Verdict.DELIVERED:
-                await self._delivered(endpoint, event)
         except ClaimExpiredError as gone:
             return Trial(Outcome(Verdict.EXPIRED, detail=str(gone)), started)
         except ClaimMissingError as gone:
@@ -63,6 +61,10 @@ class Handler:
             return Trial(Outcome(Verdict.CORRUPT, detail=str(broken)), started)
         except StoreUnavailableError as away:
             return Trial(Outcome(Verdict.STORE_UNAVAILABLE, detail=str(away)), started)
+        outcome = judge(answer)
+        if endpoint.latest_only and outcome.verdict is Verdict.DELIVERED:
+            with suppress(StoreUnavailableError):  # an older status may follow, but this one was delivered
+                await self._delivered(endpoint, event)
         return Trial(outcome, started, event, answer)
 
     async def _post(self, endpoint: Endpoint, webhook: Webhook, claim: Claim, work: Work) -> Answer:

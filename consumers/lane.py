@@ -63,6 +63,7 @@ class Lane:
         self._unacked: set[Work] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._runners = 0
+        self._starting = 0
         self._probing = False
         self._closing = False
         self._wake = asyncio.Event()
@@ -80,11 +81,12 @@ class Lane:
 
     async def open(self) -> None:
         """Begin to consume, unless closed already. Raises TopologyError (no such queue), UnavailableError."""
-        if self._closing:
-            return
         with contextlib.suppress(UnavailableError):
             await self._gate.look()
-        await self._consume()
+        if not self._closing:
+            await self._consume()
+        if self._closing:
+            await self._consumer.stop()
 
     async def close(self, *, grace: float) -> None:
         """Stop consuming, finish what is being tried within ``grace`` seconds, hand the rest back."""
@@ -162,8 +164,9 @@ class Lane:
 
     def _pump(self) -> None:
         """Have as many runners as the backlog and the concurrency ask for."""
-        while self._flowing and self._runners < min(self._concurrency, len(self._backlog)):
+        while self._flowing and self._runners < self._concurrency and self._starting < len(self._backlog):
             self._runners += 1
+            self._starting += 1
             self._spawn(self._run())
 
     @property
@@ -171,6 +174,7 @@ class Lane:
         return not (self._gate.held or self._closing)
 
     async def _run(self) -> None:
+        self._starting -= 1
         try:
             while self._backlog and self._flowing:
                 await self._try(self._backlog.popleft(), probe=False)
@@ -184,14 +188,16 @@ class Lane:
                 pause = self._gate.until_probe()
                 if not self._backlog or pause > 0:
                     await self._sleep(pause if self._backlog else None)
-                elif await self._gate.take_probe() and self._backlog:
-                    await self._try(self._backlog.popleft(), probe=True)
+                elif await self._gate.take_probe():
+                    while self._backlog and not await self._try(self._backlog.popleft(), probe=True):
+                        pass
         finally:
             self._probing = False
 
-    async def _try(self, work: Work, *, probe: bool) -> None:
+    async def _try(self, work: Work, *, probe: bool) -> bool:
+        """Try a delivery; tell whether it was sent, or could have been but for the store."""
         if not await self._may_start(work, probe=probe):
-            return
+            return False
         try:
             trial = await self._yard.handler.attempt(self.endpoint, self._webhook, work)
         except BaseException:
@@ -217,6 +223,7 @@ class Lane:
             self._yard.disposition.dispose(self.endpoint, work, trial, step, self._done)
             if isinstance(step, Disable):
                 self._yard.gone(self.endpoint, trial.outcome.detail)
+        return trial.answer is not None or isinstance(step, Keep)
 
     async def _may_start(self, work: Work, *, probe: bool) -> bool:
         """Wait for the database, the pause of a retry in place, and the rate. False: not now."""

@@ -104,7 +104,8 @@ class Roster:
         """Take over the holds as all workers know them, and hand back what has been unacked for long."""
         states = await self._yard.holds.state(self._lanes)
         for lane in self.lanes:
-            lane.learn(states[lane.endpoint.id])
+            if lane.endpoint.id in states:
+                lane.learn(states[lane.endpoint.id])
             await lane.hand_back_the_old()
 
     async def aclose(self) -> None:

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 import trustme
@@ -12,7 +11,7 @@ from claimbus.broker import topology
 from claimbus.broker.connection import Connection
 from claimbus.broker.publisher import Publisher
 from claimbus.broker.topology import Topology, parse_ladder
-from tests.broker.nodes import Node, available, private_node
+from tests.broker.nodes import Node
 
 TOPOLOGY = Topology(ladder=parse_ladder("300ms,1s"))
 
@@ -24,10 +23,12 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> Iterator[Node]:
-    if not available():
-        pytest.skip("rabbitmq-server is not installed on this machine")
-    directory = tmp_path_factory.mktemp("rabbitmq")
-    with private_node(directory, _settings(directory, authority)) as node:
+    certificates = tmp_path_factory.mktemp("certificates")
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    authority.cert_pem.write_to_path(certificates / "ca.pem")
+    issued.private_key_pem.write_to_path(certificates / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(certificates / "cert.pem")
+    with Node(tmp_path_factory.mktemp("rabbitmq"), certificates) as node:
         yield node
 
 
@@ -61,19 +62,3 @@ async def declared(url: str) -> AsyncIterator[Connection]:
         yield connection
     finally:
         await connection.aclose()
-
-
-def _settings(directory: Path, authority: trustme.CA) -> str:
-    issued = authority.issue_cert("localhost", "127.0.0.1")
-    authority.cert_pem.write_to_path(str(directory / "ca.pem"))
-    issued.private_key_pem.write_to_path(str(directory / "key.pem"))
-    issued.cert_chain_pems[0].write_to_path(str(directory / "cert.pem"))
-    return f"""
-listeners.ssl.default = 127.0.0.1:{{tls_port}}
-ssl_options.cacertfile = {directory}/ca.pem
-ssl_options.certfile = {directory}/cert.pem
-ssl_options.keyfile = {directory}/key.pem
-ssl_options.versions.1 = tlsv1.2
-ssl_options.versions.2 = tlsv1.3
-channel_max = 2047
-"""

@@ -9,9 +9,10 @@ import trustme
 from claimbus.broker.connection import Connection
 from claimbus.broker.errors import BrokerBlockedError, BrokerUnavailableError
 from claimbus.broker.publisher import Publisher
+from claimbus.cli.services.server import free_ports
 from claimbus.events.errors import ConfigurationError
 from tests.broker.conftest import TOPOLOGY, declared
-from tests.broker.nodes import Node, free_port
+from tests.broker.nodes import Node
 from tests.broker.proxy import proxy_before
 from tests.broker.samples import consuming, declare_endpoint, only, ticket
 from tests.waiting import eventually
@@ -20,7 +21,7 @@ ALARM = "{resource_limit, memory, node()}"
 
 
 async def test_of_several_hosts_one_that_answers_is_taken(amqp_url: str) -> None:
-    dead = f"127.0.0.1:{free_port()}"
+    dead = f"127.0.0.1:{free_ports(1)[0]}"
     several = amqp_url.replace("@", f"@{dead},")
     for _ in range(5):
         connection = await Connection.open(several, name="test")
@@ -54,7 +55,7 @@ async def test_what_rabbitmq_refuses_is_a_wrong_setting(amqp_url: str, wrong: st
 
 
 async def test_a_missing_server_is_one_clear_error() -> None:
-    port = free_port()
+    [port] = free_ports(1)
     with pytest.raises(BrokerUnavailableError, match=f"does not answer at 127.0.0.1:{port}: .*refused"):
         await Connection.open(f"amqp://127.0.0.1:{port}", name="test", within=0.1)
 
@@ -95,7 +96,7 @@ async def test_a_server_that_stops_answering_on_a_channel_is_noticed(amqp_url: s
 
 
 async def test_amqps_reaches_a_server_whose_authority_is_trusted(node: Node, authority: trustme.CA) -> None:
-    url = f"amqps://localhost:{node.tls_port}"
+    url = f"amqps://127.0.0.1:{node.tls_port}"
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     publisher = await Publisher.open(url, tls=trusting, topology=TOPOLOGY)

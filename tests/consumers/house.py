@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,7 +160,7 @@ class House:
         await self.database.run(lambda sql: endpoints.change(sql, endpoint.id, ACT, **settings))
         await self.publisher.announce(endpoint.id, "changed")
 
-    async def active_on(self, workers: list[Worker]) -> bool:
+    async def active_on(self, workers: Iterable[Worker]) -> bool:
         """Whether each of these workers is the active consumer of some ordered endpoint."""
         await self.publish()
         return all(any(lane.tried for lane in worker._roster.lanes) for worker in workers)

@@ -208,3 +208,14 @@ async def test_without_the_database_no_attempt_is_made(house: House) -> None:
     await eventually(lambda: house.attempts_when(first, 1))
     await eventually(lambda: house.attempts_when(second, 1))
     assert (len(at_first.received), len(at_second.received)) == (1, 1)
+
+
+async def test_a_slow_endpoint_gets_as_many_requests_at_once_as_it_allows(house: House) -> None:
+    house.participant("AAA1")
+    _, receiver = await house.endpoint("AAA1", behaviour=Behaviour(kind="hang"), concurrency=4)
+    await house.worker()
+    for expected in (1, 2, 3, 4):  # one by one, so that each meets the others under way
+        await house.publish()
+        await eventually(lambda expected=expected: receiver.connections == expected)  # type: ignore[misc]
+    await house.publish()
+    await never(lambda: receiver.connections > 4)

@@ -1,0 +1,177 @@
+"""A change once seen is never lost, and published once: watchers at once, away from servers, and killed."""
+
+import asyncio
+import random
+import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+import pytest
+
+from claimbus.cli.demo import expectation
+from claimbus.events.outages import Outage, differences
+from claimbus.events.ticket import Ticket
+from producers.feed import RowProblem, read
+from producers.producer import PublishingFailedError
+from tests.producers.bus import Bus
+from tests.producers.watchers import NOBODYS, Lot, away, outage, snapshot, watcher
+
+SAMPLE = Path(expectation.__file__).parent / "sample" / "outages.csv"
+AT_ONCE = timedelta(0)
+
+
+def kinds(tickets: Iterable[Ticket]) -> list[tuple[str | None, int | None, str]]:
+    """MRID, sequence and kind of change, sorted."""
+    return sorted((one.partitionkey, one.sequence, one.type.rpartition(".")[2]) for one in tickets)
+
+
+async def test_a_watcher_tells_what_changed_from_one_snapshot_to_the_next(bus: Bus) -> None:
+    watching = watcher(bus)
+    first = await watching.take(snapshot(0, outage("1"), outage("2"), outage("3"), outage("4")))
+    assert (first.outages, first.published) == (4, {"oms.resource-outage.created": 4})
+    second = await watching.take(
+        snapshot(1, outage("1"), outage("2", mw=20), outage("3", status="ENDING"), outage("5"))
+    )
+    assert sum(second.published.values()) == 4
+    third = await watching.take(snapshot(30, outage("1"), outage("4")))
+    assert sum(third.published.values()) == 4
+    assert kinds((await bus.hears(12))[4:]) == [
+        ("2", 2, "changed"),
+        ("2", 3, "ended"),
+        ("3", 2, "status-changed"),
+        ("3", 3, "ended"),
+        ("4", 2, "cancelled"),
+        ("4", 3, "changed"),
+        ("5", 1, "created"),
+        ("5", 2, "ended"),
+    ]
+
+
+async def test_an_event_goes_to_the_owners_of_its_resource_only(bus: Bus) -> None:
+    await watcher(bus).take(snapshot(0, outage("1")))
+    (ticket,) = await bus.hears(1)
+    assert bus.heard[0].routing_key == "oms.resource-outage.created.PGAE"
+    assert (await bus.redeem(ticket)).event.audience == frozenset({"PGAE", "SCE1"})
+
+
+async def test_an_event_on_a_resource_that_nobody_owns_is_parked_and_not_published(bus: Bus) -> None:
+    lot = Lot()
+    watching = watcher(bus, lot=lot)
+    taken = await watching.take(snapshot(0, outage("1", resource=NOBODYS), outage("2")))
+    assert (taken.parked, sum(taken.published.values())) == (1, 1)
+    ((resource, event),) = lot.parked
+    assert (resource, event.partitionkey, event.sequence) == (NOBODYS, "1", 1)
+    assert await watching.carry_through(older_than=AT_ONCE) == 0, "it is not pending any more"
+    assert kinds(await bus.hears(1)) == [("2", 1, "created")]
+
+
+async def test_the_same_snapshot_again_publishes_nothing(bus: Bus) -> None:
+    watching = watcher(bus)
+    await watching.take(snapshot(0, outage("1")))
+    assert (await watching.take(snapshot(0, outage("1")))).published == {}
+    assert (await watching.take(snapshot(1, outage("1")))).published == {}
+
+
+async def test_a_snapshot_older_than_one_taken_is_not_believed(bus: Bus) -> None:
+    watching = watcher(bus)
+    await watching.take(snapshot(2, outage("1", mw=20)))
+    taken = await watching.take(snapshot(1, outage("1", mw=10), outage("2")))
+    assert taken.stale
+    assert taken.published == {}
+    assert kinds(await bus.hears(1)) == [("1", 1, "created")]
+
+
+async def test_an_outage_whose_row_cannot_be_read_stays_as_it_was(bus: Bus) -> None:
+    watching = watcher(bus)
+    await watching.take(snapshot(0, outage("1"), outage("2")))
+    problem = RowProblem("feed.csv", 2, "CURTAILMENT MW", "is no power", mrid="1", resource_id=None)
+    taken = await watching.take(snapshot(30, problems=[problem]))
+    assert taken.problems == (problem,)
+    assert kinds((await bus.hears(3))[2:]) == [("2", 2, "ended")]
+
+
+async def test_two_watchers_at_once_publish_each_change_once(bus: Bus) -> None:
+    outages = [outage(f"{number}") for number in range(500)]
+    taken = await asyncio.gather(*(watcher(bus).take(snapshot(0, *outages)) for _ in range(3)))
+    assert sum(sum(one.published.values()) for one in taken) == 500
+    later = [outage(one.mrid, mw=20) for one in outages[:250]]
+    await asyncio.gather(*(watcher(bus).take(snapshot(1, *later)) for _ in range(3)))
+    tickets = await bus.hears(1000)
+    await watcher(bus).take(snapshot(2, outage("last")))
+    assert len(await bus.hears(len(tickets) + 251)) == 1251
+    assert len({ticket.message_id for ticket in tickets}) == len(tickets) == 1000
+
+
+async def test_what_could_not_be_published_is_pending_until_another_watcher_carries_it_through(
+    bus: Bus,
+) -> None:
+    async with away(bus) as gone:
+        failing = watcher(bus, gone)
+        with pytest.raises(PublishingFailedError):
+            await failing.take(snapshot(0, outage("1"), outage("2")))
+        with pytest.raises(PublishingFailedError):
+            await failing.take(snapshot(1, outage("1", mw=20), outage("2")))
+    assert bus.tickets == []
+    other = watcher(bus)
+    assert (await other.take(snapshot(1, outage("1", mw=20), outage("2")))).published == {}
+    assert await other.carry_through() == 0, "another watcher may be publishing it at this moment"
+    assert await other.carry_through(older_than=AT_ONCE) == 3
+    tickets = await bus.hears(3)
+    assert kinds(tickets) == [("1", 1, "created"), ("1", 2, "changed"), ("2", 1, "created")]
+    assert [ticket.sequence for ticket in tickets if ticket.partitionkey == "1"] == [1, 2]
+    assert await other.carry_through(older_than=AT_ONCE) == 0
+
+
+async def test_a_watcher_killed_at_any_point_loses_no_change(bus: Bus, tmp_path: Path) -> None:
+    expected = expected_changes()
+    chance = random.Random(2026)
+    deadline = time.monotonic() + 60
+    kills, done = 0, False
+    while not done:
+        done = run_watcher(bus, kill_after=None if kills == 6 else chance.uniform(0, 0.25))
+        kills += not done
+        assert time.monotonic() < deadline
+    tickets = await bus.hears(len(expected))
+    assert {(one.partitionkey, one.sequence) for one in tickets} == expected
+    heard: defaultdict[str | None, list[int | None]] = defaultdict(list)
+    for ticket in tickets:
+        if ticket.sequence not in heard[ticket.partitionkey]:
+            heard[ticket.partitionkey].append(ticket.sequence)
+    assert all(sequences == list(range(1, len(sequences) + 1)) for sequences in heard.values())
+    assert kills > 0
+    assert len({ticket.message_id for ticket in tickets}) == len(expected), "each change has one identity"
+
+
+def expected_changes() -> set[tuple[str, int]]:
+    """MRID and sequence of every change in the sample."""
+    before: dict[str, Outage] = {}
+    sequences: defaultdict[str, int] = defaultdict(int)
+    expected = set()
+    for one in read(SAMPLE):
+        for change in differences(before, one.outages, at=datetime.now(UTC), unread=one.unread(before)):
+            sequences[change.mrid] += 1
+            expected.add((change.mrid, sequences[change.mrid]))
+            if change.after is None:
+                del before[change.mrid]
+            else:
+                before[change.mrid] = change.after
+    return expected
+
+
+def run_watcher(bus: Bus, *, kill_after: float | None) -> bool:
+    """Run a watcher's process over the sample; tell whether it came to its end."""
+    command = [sys.executable, "-W", "error", "-m", "tests.producers.watchers"]
+    with Popen(
+        [*command, bus.amqp_url, bus.redis_url, bus.prefix, str(SAMPLE)], stdout=PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        if kill_after is not None:
+            time.sleep(kill_after)  # a random moment is what is tested
+            process.send_signal(signal.SIGKILL)
+        return process.wait(30) == 0

@@ -1,0 +1,96 @@
+"""Snapshots and watchers in few words; as a program, a watcher to be killed.
+
+``python -m tests.producers.watchers AMQP_URL REDIS_URL PREFIX FILE`` prints ``ready``, then takes the file.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from claimbus.broker.publisher import Publisher
+from claimbus.events.event import Event
+from claimbus.events.outages import Curtailment, Outage
+from claimstore.identities import Identities
+from claimstore.memory import OutageMemory
+from claimstore.store import ClaimStore
+from producers.feed import RowProblem, Snapshot, read
+from producers.oms import Owners, Watcher
+from producers.producer import Producer
+from tests.producers.bus import LIFE, TOPOLOGY, Bus
+
+SOURCE = "urn:claimbus:test:oms"
+START = datetime(2026, 3, 5, 8, tzinfo=UTC)
+NOBODYS = "NOBODY_1_UNIT"
+
+
+def outage(mrid: str, *, mw: float = 10, status: str = "OUT", resource: str = "SUNRIV_2_UNIT 1") -> Outage:
+    """An outage that ends a day after START."""
+    return Outage(
+        mrid=mrid,
+        resource_id=resource,
+        resource_name="SUN RIVER UNIT 1",
+        outage_type="FORCED",
+        nature_of_work="PLANT_TROUBLE",
+        status=status,
+        pmax_mw=150,
+        net_qualifying_capacity_mw=120.5,
+        curtailments=(Curtailment(START, START + timedelta(days=1), mw),),
+    )
+
+
+def snapshot(hour: float, *outages: Outage, problems: Iterable[RowProblem] = ()) -> Snapshot:
+    """A snapshot so many hours after START."""
+    at = START + timedelta(hours=hour)
+    return Snapshot(at, None, {one.mrid: one for one in outages}, tuple(problems))
+
+
+async def owners(resource_ids: Collection[str], _at: datetime) -> Owners:
+    """Everything is owned by two participants, but for what is nobody's."""
+    return {one: frozenset({"PGAE", "SCE1"}) for one in resource_ids if one != NOBODYS}
+
+
+@dataclass
+class Lot:
+    """Where events are parked."""
+
+    parked: list[tuple[str, Event]] = field(default_factory=list)
+
+    async def park(self, events: Sequence[tuple[str, Event]]) -> None:
+        self.parked += events
+
+
+def watcher(bus: Bus, publisher: Publisher | None = None, *, lot: Lot | None = None) -> Watcher:
+    """One of the watchers of a feed."""
+    identities = Identities(bus.store.connection, life=LIFE)
+    producer = Producer(bus.store, identities, publisher or bus.publisher, source=SOURCE)
+    memory = OutageMemory(bus.store.connection, "tests")
+    return Watcher(producer, memory, owners=owners, park=(lot or Lot()).park)
+
+
+@asynccontextmanager
+async def away(bus: Bus) -> AsyncIterator[Publisher]:
+    """A publisher whose RabbitMQ is gone."""
+    publisher = await Publisher.open(bus.amqp_url, confirm_timeout=1)
+    await publisher.aclose()
+    yield publisher
+
+
+async def main(amqp_url: str, redis_url: str, prefix: str, file: str) -> None:
+    async with await ClaimStore.open(redis_url, prefix=prefix, life=LIFE) as store:
+        # One at a time, so that there are many moments between a commit and its publishes.
+        publisher = await Publisher.open(amqp_url, topology=TOPOLOGY, window=1)
+        producer = Producer(store, Identities(store.connection, life=LIFE), publisher, source=SOURCE)
+        watching = Watcher(producer, OutageMemory(store.connection, "tests"), owners=owners, park=Lot().park)
+        print("ready", flush=True)
+        await watching.carry_through(older_than=timedelta(0))
+        for one in read(Path(file)):
+            await watching.take(one)
+        await publisher.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
