@@ -35,6 +35,10 @@ class ClaimStore:
     ) -> None:
         self.connection = connection
         self.findings: Sequence[Finding] = ()
+        self.redeemed = 0
+        """How many claims `redeem` gave."""
+        self.read = 0
+        """How many of them it read from Redis."""
         self._life = int(life.total_seconds())
         self._max_body = max_body
         self._cache = Cache(cache)
@@ -148,6 +152,7 @@ class ClaimStore:
         Reading consumes nothing. Raises ClaimExpiredError, ClaimMissingError, ClaimCorruptError and
         StoreUnavailableError.
         """
+        self.redeemed += 1
         claim = self._cache.get(claim_id)
         if claim is None:
             reading = self._reading.get(claim_id)
@@ -215,6 +220,7 @@ class ClaimStore:
         return self.connection.ask("SET", self._key(place.claim_id), record, "EXAT", place.expires)
 
     async def _read(self, claim_id: str, expires: int) -> Claim:
+        self.read += 1
         try:
             claim = read_record(claim_id, await self._record(claim_id, expires), expires=expires)
         finally:

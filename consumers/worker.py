@@ -123,6 +123,12 @@ class Worker:
             alarm=metrics.quarantined.set,
         )
         self._changed = asyncio.Event()
+        store, roster = services.store, self._roster
+        metrics.redeems.labels("redis").set_function(lambda: store.read)
+        metrics.redeems.labels("cache").set_function(lambda: store.redeemed - store.read)
+        metrics.lanes.set_function(lambda: len(roster.lanes))
+        metrics.held.set_function(lambda: sum(lane.held for lane in roster.lanes))
+        metrics.unacked.set_function(lambda: sum(lane.unacked for lane in roster.lanes))
 
     async def run(self, stop: asyncio.Event, *, ready: Callable[[], None] = lambda: None) -> None:
         """Work until ``stop``; then finish what is in flight and hand the rest back.
@@ -177,11 +183,8 @@ class Worker:
                 _log.warning("not reconciled", reason=str(away), next="try again")
 
     async def _measure(self) -> None:
-        lanes = self._roster.lanes
-        self._metrics.lanes.set(len(lanes))
-        self._metrics.held.set(sum(lane.held for lane in lanes))
-        self._metrics.unacked.set(sum(lane.unacked for lane in lanes))
-        for queue, counts in (await self._provision.counts([lane.queue for lane in lanes])).items():
+        queues = [lane.queue for lane in self._roster.lanes]
+        for queue, counts in (await self._provision.counts(queues)).items():
             self._metrics.depth.labels(queue).set(counts.messages)
 
     async def _keep_watch(self) -> None:

@@ -144,7 +144,8 @@ class Connection:
             await self._lost
 
     async def _open_channel(self) -> Channel:
-        assert self._transport is not None  # noqa: S101 - it is there while the connection is open
+        if self._transport is None:
+            raise BrokerUnavailableError(f"the connection to RabbitMQ at {self._place} was closed")
         opened: asyncio.Future[PikaChannel] = asyncio.get_running_loop().create_future()
 
         def failed(_: PikaChannel, reason: Exception) -> None:

@@ -15,7 +15,7 @@ from claimbus.broker.connection import Connection
 from claimbus.broker.frames import Message
 from claimbus.cli.durations import show_duration
 from claimbus.cli.settings import Settings
-from claimbus.cli.wiring import Wiring, webhooks
+from claimbus.cli.wiring import COMMAND_WITHIN, Wiring, webhooks
 from claimbus.database import checks, endpoints, parked
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
@@ -24,9 +24,6 @@ from claimstore.checks import project
 from claimstore.holds import Holds
 from claimstore.quarantined import Quarantined
 from claimstore.store import ClaimStore
-
-WITHIN: Final = 5.0
-"""Seconds that each server has to answer."""
 
 CLOCKS_APART: Final = 2.0
 CLOCKS_FAR_APART: Final = 60.0
@@ -51,8 +48,8 @@ class Finding(NamedTuple):
 
 async def diagnose(settings: Settings) -> list[Finding]:
     """Look at everything."""
-    settings = settings.model_copy(update={"confirm_timeout": timedelta(seconds=WITHIN)})
-    async with Wiring(settings, within=WITHIN) as wiring:
+    settings = settings.model_copy(update={"confirm_timeout": timedelta(seconds=COMMAND_WITHIN)})
+    async with Wiring(settings, within=COMMAND_WITHIN) as wiring:
         found = [*_settings(wiring)]
         store, connection = await asyncio.gather(
             _attempt(wiring.store(strict=False), "Redis", found),

@@ -110,10 +110,10 @@ def list_entries(
 
 
 async def _held(endpoint: str | None) -> list[dict[str, Any]]:
-    from claimbus.cli.wiring import Wiring  # noqa: PLC0415 - only this needs a server
+    from claimbus.cli.wiring import COMMAND_WITHIN, Wiring  # noqa: PLC0415 - only this needs a server
     from claimstore.holds import Holds  # noqa: PLC0415
 
-    async with Wiring(load()) as wiring:
+    async with Wiring(load(), within=COMMAND_WITHIN) as wiring:
         database, store = wiring.database(), await wiring.store(strict=False)
         known = [endpoint] if endpoint else [one.id for one in await database.read(endpoints.find)]
         states = await Holds(store.connection).state(known)

@@ -47,10 +47,10 @@ def _moment(words: list[str], now: datetime, zone: tzinfo) -> datetime:
             return now - parse_duration(span)
         case [day] if day in _DAYS:
             return _at(_day(day, now, zone), time(), zone)
-        case [day, clock] if day in _DAYS:
-            return _at(_day(day, now, zone), time.fromisoformat(clock), zone)
+        case [day, _] if day in _DAYS:
+            return _at(_day(day, now, zone), time.fromisoformat(words[1]), zone)
         case [clock] if ":" in clock[:3]:
-            return _at(_day("today", now, zone), time.fromisoformat(clock), zone)
+            return _at(_day("today", now, zone), time.fromisoformat(words[0]), zone)
     moment = datetime.fromisoformat(" ".join(words))
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
 

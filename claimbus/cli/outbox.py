@@ -12,7 +12,7 @@ from claimbus.cli.logs import configure_logs
 from claimbus.cli.options import AsJson, duration, group
 from claimbus.cli.output import listing, print_json, progress, say
 from claimbus.cli.settings import load
-from claimbus.cli.wiring import open_producer
+from claimbus.cli.wiring import COMMAND_WITHIN, open_producer
 from claimbus.database.schema import moment_of
 from claimbus.events.errors import UnavailableError
 from producers.outbox import Outbox, OutboxBusyError
@@ -78,7 +78,7 @@ def discard(file: File, numbers: Numbers) -> None:
 
 
 async def _relay(outbox: Outbox) -> Relayed:
-    async with open_producer(load()) as producer:
+    async with open_producer(load(), within=COMMAND_WITHIN) as producer:
         with progress("relaying") as done:
             total = sum(entry.reason is None for entry in outbox.entries())
             return await relay(

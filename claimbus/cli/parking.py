@@ -10,7 +10,7 @@ import typer
 from claimbus.cli.options import Actor, AsJson, Limit, Reason, To
 from claimbus.cli.output import listing
 from claimbus.cli.settings import load
-from claimbus.cli.wiring import Wiring
+from claimbus.cli.wiring import COMMAND_WITHIN, Wiring
 from claimbus.database import entitlements, parked
 from claimbus.database.audit import Act
 from claimbus.database.engine import Database
@@ -61,7 +61,7 @@ def release(
 async def _release(ids: Collection[str] | None, to: frozenset[str], act: Act) -> list[dict[str, Any]]:
     """Release these events, or all; return each with whom it went to, nobody if its resource has no owner."""
     rows = []
-    async with Wiring(load()) as wiring:
+    async with Wiring(load(), within=COMMAND_WITHIN) as wiring:
         database = wiring.database()
         chosen = _chosen(await database.read(lambda sql: parked.find(sql, limit=AT_ONCE).rows), ids)
         resources = {one.resource_id for one in chosen}

@@ -2,19 +2,15 @@
 
 import asyncio
 from collections.abc import Collection
-from typing import Final
 
 from claimbus.cli.commands import told
 from claimbus.cli.output import say
 from claimbus.cli.settings import load
-from claimbus.cli.wiring import Wiring
+from claimbus.cli.wiring import COMMAND_WITHIN, Wiring
 from claimbus.database import endpoints
 from claimbus.events.errors import ClaimbusError
 from claimstore.quarantined import Quarantined
 from consumers.provision import Provision
-
-WITHIN: Final = 5.0
-"""Seconds that each server has to answer: whoever changed an endpoint need not wait, workers do it too."""
 
 
 def provision(endpoint_ids: Collection[str]) -> bool:
@@ -33,7 +29,7 @@ def provision(endpoint_ids: Collection[str]) -> bool:
 
 
 async def _provision(endpoint_ids: Collection[str]) -> None:
-    async with Wiring(load(), within=WITHIN) as wiring:
+    async with Wiring(load(), within=COMMAND_WITHIN) as wiring:
         database, store = wiring.database(), await wiring.store(strict=False)
         publisher = await wiring.publisher("endpoints: announces")
         provision = Provision(database, await wiring.connection("endpoints: provisions"))

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +14,13 @@ import typer
 from claimbus.cli.options import AsJson, InOutbox, To, moment
 from claimbus.cli.output import print_json
 from claimbus.cli.settings import Settings, load
-from claimbus.cli.wiring import open_producer
+from claimbus.cli.wiring import COMMAND_WITHIN, open_producer
 from claimbus.events.bodies import is_json
 from claimbus.events.catalogue import admit
 from claimbus.events.errors import InvalidEventError
 from claimbus.events.event import ALL, Audience, Event, audience_of, new_id
 from producers.outbox import Outbox
-from producers.producer import Receipt
+from producers.producer import Producer, Receipt
 
 STREAMED: Final = 1 << 20
 """Bytes above which a body is streamed: one that need not be looked into."""
@@ -99,7 +99,7 @@ def show(event: Event, receipt: Receipt | None, *, as_json: bool) -> None:
 
 
 async def _publish(settings: Settings, event: Event, *, fresh: bool) -> Receipt:
-    async with open_producer(settings, check_audience=event.audience != ALL) as producer:
+    async with _producer_for(event, settings) as producer:
         return await producer.publish(event, fresh=fresh)
 
 
@@ -109,8 +109,13 @@ async def _stream(settings: Settings, event: Event, head: bytes, rest: BinaryIO)
         while piece := await asyncio.to_thread(rest.read, PIECE):
             yield piece
 
-    async with open_producer(settings, check_audience=event.audience != ALL) as producer:
+    async with _producer_for(event, settings) as producer:
         return await producer.publish_stream(event, pieces())
+
+
+def _producer_for(event: Event, settings: Settings) -> AbstractAsyncContextManager[Producer]:
+    """Open a producer; what is for all needs no database."""
+    return open_producer(settings, check_audience=event.audience != ALL, within=COMMAND_WITHIN)
 
 
 def _opened(name: str) -> "nullcontext[BinaryIO] | BinaryIO":

@@ -176,9 +176,8 @@ def load(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as wrong:
         first = wrong.errors()[0]
-        name = "CLAIMBUS_" + "_".join(str(part) for part in first["loc"]).upper()
-        if not first["loc"]:
-            name = "CLAIMBUS_CLAIM_LIFE"
+        # What is wrong with no field in particular is their relation: a claim's life and the age limit.
+        name = f"CLAIMBUS_{first['loc'][0]}".upper() if first["loc"] else "CLAIMBUS_CLAIM_LIFE"
         raise ConfigurationError(name, first["msg"].removeprefix("Value error, ")) from wrong
     except ValueError as unreadable:
         raise ConfigurationError("CLAIMBUS_CONFIG", str(unreadable)) from unreadable

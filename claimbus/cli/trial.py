@@ -12,7 +12,7 @@ from claimbus.cli.endpoint_options import Id
 from claimbus.cli.options import Actor, AsJson, Reason, duration
 from claimbus.cli.output import details, say
 from claimbus.cli.settings import Settings, load
-from claimbus.cli.wiring import Wiring, webhooks
+from claimbus.cli.wiring import COMMAND_WITHIN, Wiring, webhooks
 from claimbus.database import attempts, endpoints
 from claimbus.database.attempts import Attempt
 from claimbus.database.audit import Act
@@ -103,7 +103,7 @@ async def _post(settings: Settings, endpoint: Endpoint) -> Answer:
 
 
 async def _send(settings: Settings, endpoint_id: str, within: timedelta) -> tuple[str, Attempt | None]:
-    async with Wiring(settings) as wiring:
+    async with Wiring(settings, within=COMMAND_WITHIN) as wiring:
         database, store = wiring.database(), await wiring.store()
         endpoint = await database.read(lambda sql: endpoints.get(sql, endpoint_id))
         if endpoint.removed_at is not None or endpoint.state != "active":

@@ -32,7 +32,10 @@ from consumers.worker import Services, Worker
 from producers.producer import Producer
 
 OPEN_WITHIN: Final = 15.0
-"""Seconds for which a server that does not answer is tried."""
+"""Seconds for which a server that does not answer is tried at the start of what is to stay."""
+
+COMMAND_WITHIN: Final = 5.0
+"""The same for a command that somebody waits for."""
 
 PARTICIPANTS_KNOWN_FOR: Final = 5.0
 """Seconds."""
@@ -181,13 +184,18 @@ class Wiring:
 
 @asynccontextmanager
 async def open_producer(
-    settings: Settings, system: str = "bus", *, check_audience: bool = True
+    settings: Settings,
+    system: str = "bus",
+    *,
+    check_audience: bool = True,
+    within: float = OPEN_WITHIN,
 ) -> AsyncIterator[Producer]:
     """Open an ISO system's producer with connections of its own; `producers.sync.SyncProducer` takes this.
 
-    ``check_audience``: participants must be in the database, which then must answer too.
+    ``check_audience``: participants must be in the database, which then must answer too. The servers have
+    ``within`` seconds to answer.
     """
-    async with Wiring(settings) as wiring:
+    async with Wiring(settings, within=within) as wiring:
         database = wiring.database() if check_audience else None
         store, publisher = await wiring.store(), await wiring.publisher(f"{system}: publishes")
         yield wiring.producer(store, publisher, system, database=database)

@@ -255,7 +255,9 @@ def spoil_body(found: dict[str, Any]) -> None:
 
 def spoil_binary_body(found: dict[str, Any]) -> None:
     del found["body"]
-    found["body_base64"] = base64.b64encode(b"\xff" + SHARED.about.encode() + b"\x00" + EAST.encode()).decode()
+    found["body_base64"] = base64.b64encode(
+        b"\xff" + SHARED.about.encode() + b"\x00" + EAST.encode()
+    ).decode()
 
 
 def spoil_target(found: dict[str, Any]) -> None:

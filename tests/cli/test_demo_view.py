@@ -2,6 +2,7 @@
 
 import io
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
@@ -52,9 +53,9 @@ def view(clock: Clock) -> View:
 
 def test_the_frame_shows_phase_rates_participants_and_faults(view: View, clock: Clock) -> None:
     view.day(DAYS[1])
-    view.counts(published=5, received={})
+    view.counts(published=5, received={}, dead={})
     clock.now = 2.0
-    view.counts(published=25, received={"QZX_DEMO_0000": 7}, given_up=3)
+    view.counts(published=25, received={"QZX_DEMO_0000": 7}, dead={"QZX_DEMO_0003": 2}, superseded=1)
     view.state("QZX_DEMO_0002", "held")
     view.seen("QZX_DEMO_0001", "3 answers took so long")
     shown = lines(view.frame())
@@ -66,6 +67,7 @@ def test_the_frame_shows_phase_rates_participants_and_faults(view: View, clock: 
     assert " 10 of " in text
     assert "QZX_DEMO_0000 7/37 ok" in text
     assert "QZX_DEMO_0002 0/14 held" in text
+    assert "QZX_DEMO_0003 0/37 2 dead" in text
     assert "✓ QZX_DEMO_0001 answers after 0.6 s 3 answers took so long" in text
     assert "· QZX_DEMO_0002 answers 500 now and then" in text
 
@@ -144,7 +146,7 @@ def verdict(
 
 
 def test_the_summary_of_a_good_run_says_so() -> None:
-    text = "\n".join(lines(summary(verdict())))
+    text = "\n".join(lines(summary(verdict(), Path("/work"))))
     assert "✗" not in text
     assert "✓ events published      402  402 by the report" in text
     assert "dead letters         12  1 expired, 11 rejected" in text
@@ -155,7 +157,7 @@ def test_the_summary_of_a_good_run_says_so() -> None:
 def test_the_summary_of_a_bad_run_spells_out_what_is_wrong() -> None:
     lost = tuple(Finding("QZX_DEMO_0001", CLOSED._replace(number=hour), "never came") for hour in range(12))
     leak = Finding("QZX_DEMO_0002", CLOSED, "was not subscribed to")
-    text = "\n".join(lines(summary(verdict(lost=lost, leaked=(leak,), evidence=""))))
+    text = "\n".join(lines(summary(verdict(lost=lost, leaked=(leak,), evidence=""), Path("/work"))))
     assert "✗   lost                 12" in text
     assert "lost: QZX_DEMO_0001 market.dam.closed 2026-03-05 9: never came" in text
     assert "and 2 more" in text

@@ -41,6 +41,23 @@ async def test_an_attempt_is_recorded(house: House) -> None:
     )
 
 
+async def test_what_a_worker_did_is_counted(house: House) -> None:
+    house.participant("AAA1")
+    _, receiver = await house.endpoint("AAA1")
+    worker = await house.worker()
+    await house.publish(count=3)
+    await eventually(lambda: len(receiver.received) == 3)
+
+    def counted(name: str, **labels: str) -> float | None:
+        return worker._metrics.registry.get_sample_value(f"claimbus_{name}", labels)
+
+    await eventually(lambda: counted("attempts_total", verdict="delivered") == 3)
+    assert counted("delivery_seconds_count") == 3
+    assert counted("redeems", **{"from": "redis"}) == 3
+    assert counted("lanes") == 1
+    assert counted("held_endpoints") == 0
+
+
 async def test_a_failed_attempt_climbs_the_ladder(house: House) -> None:
     house.participant("AAA1")
     endpoint, receiver = await house.endpoint("AAA1", behaviour=Behaviour(kind="status", status=503))

@@ -1,6 +1,7 @@
-"""Processes to be killed: ``python -m tests.producers.outboxes put FILE`` and ``relay FILE AMQP REDIS PREFIX``.
+"""Processes to be killed: ``python -m tests.producers.outboxes``.
 
-``put`` prints an event's identity as soon as the outbox has accepted it; ``relay`` prints ``ready`` first.
+``put FILE`` prints an event's identity as soon as the outbox has accepted it; ``relay FILE AMQP_URL
+REDIS_URL PREFIX`` prints ``ready`` first.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ from rich.console import Console
 from claimbus.cli.demo.run import run
 from claimbus.cli.demo.scenario import Scenario, make_scenario
 from claimbus.cli.demo.stage import settings_of
-from claimbus.cli.demo.summary import summary
+from claimbus.cli.demo.summary import prospect, summary
 from claimbus.cli.demo.verdict import Verdict
 from claimbus.cli.demo.vhost import own_vhost
 from claimbus.cli.demo.view import View
@@ -78,13 +78,14 @@ async def _demo(scenario: Scenario, console: Console) -> Verdict:
         asyncio.get_running_loop().add_signal_handler(told, demo.cancel)
     directory = _fresh_directory()
     _log_to(directory / "demo.log")
+    console.print(prospect(scenario))
     with View(console, live=True) as view:
         async with _place(directory.name, view) as amqp_url:
             redis_url = os.environ[REDIS_URL]
             settings = settings_of(scenario.plan, directory, amqp_url=amqp_url, redis_url=redis_url)
             _settle_in(settings, directory)
             verdict = await run(scenario, load(), os.environ, directory, view)
-    console.print(summary(scenario, verdict, directory))
+    console.print(summary(verdict, directory))
     return verdict
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, closing, suppress
 from itertools import islice
@@ -138,9 +139,11 @@ class Performance:
         self.sight.look()
         self._superseded = await self._records.count_superseded()
         held = await self._records.held()
-        given_up = len(self._letters.rows) + self._superseded
         received = {participant: len(events) for participant, events in self.sight.received.items()}
-        self._view.counts(published=self._published, received=received, given_up=given_up)
+        dead = Counter(self._stage.participants[row["endpoint"]] for row in self._letters.rows)
+        self._view.counts(
+            published=self._published, received=received, dead=dead, superseded=self._superseded
+        )
         for participant in received:
             down = "down" if participant in self._down else "ok"
             self._view.state(participant, "held" if participant in held else down)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -10,8 +10,8 @@ import structlog
 
 from claimbus.broker.publisher import Publisher
 from claimbus.cli.demo.expectation import MarketEvent
+from claimbus.cli.watching import owners_in, park_in
 from claimbus.cli.wiring import Wiring
-from claimbus.database import entitlements, parked
 from claimbus.database.engine import Database
 from claimbus.events.errors import UnavailableError
 from claimbus.events.event import Event
@@ -19,10 +19,12 @@ from claimbus.events.markets import market_event
 from claimstore.memory import OutageMemory
 from claimstore.store import ClaimStore
 from producers.feed import Snapshot
-from producers.oms import Owners, Watcher
+from producers.oms import Watcher
 from producers.producer import Producer, PublishingFailedError
 
-FEED: Final = "curtailments"
+OMS: Final = "oms"
+"""The system that is the source of outages, and the name of its feed."""
+
 TRY_AGAIN: Final = 0.5
 """Seconds until what could not be published is published again."""
 
@@ -53,15 +55,9 @@ class Sender:
         def producer(system: str) -> Producer:
             return wiring.producer(store, publisher, system, database=database, published=published)
 
-        async def owners(resource_ids: Collection[str], at: datetime) -> Owners:
-            return await database.read(lambda sql: entitlements.owners(sql, resource_ids, at))
-
-        async def park(events: Sequence[tuple[str, Event]]) -> None:
-            now = datetime.now(UTC)
-            await database.run(lambda sql: parked.park(sql, events, now))
-
-        memory = OutageMemory(store.connection, FEED)
-        return cls(Watcher(producer("oms"), memory, owners=owners, park=park), producer("market"))
+        memory = OutageMemory(store.connection, OMS)
+        watcher = Watcher(producer(OMS), memory, owners=owners_in(database), park=park_in(database))
+        return cls(watcher, producer("market"))
 
     async def publish_day(self, snapshot: Snapshot, market_events: Sequence[MarketEvent]) -> None:
         """Publish what changed and the day's market events; what could not be published, again.

@@ -14,10 +14,9 @@ from claimbus.cli.demo.scenario import Scenario
 from claimbus.cli.demo.verdict import Finding, Verdict
 
 PLACES: Final = {
-    "received.jsonl": "every request, as its receiver wrote it down",
-    "worker.log": "every attempt, as the workers logged it",
+    "received.jsonl": "each request, as its receiver wrote it down",
+    "worker.log": "each attempt, as the workers logged it",
     "claimbus.db": "participants, endpoints, attempts, parked events",
-    "owners.csv": "who owns what",
 }
 """What a run leaves behind."""
 
@@ -25,9 +24,26 @@ LISTED: Final = 10
 """Findings that are spelled out; of more only the number is told."""
 
 
-def summary(scenario: Scenario, verdict: Verdict, directory: Path) -> RenderableType:
-    """Return what was tried, the figures, the planned faults, what is wrong, where it is, a last sentence."""
-    parts: list[RenderableType] = [_tried(scenario), "", _figures(verdict), "", _faults(verdict)]
+def prospect(scenario: Scenario) -> RenderableType:
+    """Return what is going to be tried, in plain words."""
+    dates, plan, expectation = scenario.trade_dates, scenario.plan, scenario.expectation
+    ordered = sum(one.ordered for one in plan.participants)
+    latest_only = sum(one.latest_only for one in plan.participants)
+    text = (
+        f"The outage report {scenario.report.name} of {_many(len(dates), 'trade date')} ({_span(dates)}) is"
+        " read day by day, and what has changed is published, as are the markets' events."
+        f" {_many(len(plan.participants), 'participant')} receive what concerns them by HTTPS, each at an"
+        f" endpoint and with subscriptions of its own: {ordered} in order, {latest_only} the latest status"
+        f" only; {len(plan.faults)} go wrong on purpose."
+        f" {_many(len(expectation.parked), 'event')} on resources that nobody owns must be parked,"
+        f" {_many(expectation.malformed, 'malformed row')} left out."
+    )
+    return Padding(Text(text), (1, 1))
+
+
+def summary(verdict: Verdict, directory: Path) -> RenderableType:
+    """Return the verdict: figures, planned faults, what is wrong, where to look, and a last sentence."""
+    parts: list[RenderableType] = [_figures(verdict), "", _faults(verdict)]
     for title, findings in (
         ("lost", verdict.lost),
         ("leaked", verdict.leaked),
@@ -35,34 +51,18 @@ def summary(scenario: Scenario, verdict: Verdict, directory: Path) -> Renderable
     ):
         if findings:
             parts += ["", *_listed(title, findings)]
-    return Group("", *parts, "", _places(directory), "", _sentence(verdict))
+    return Group(*parts, "", *_places(directory), "", _sentence(verdict))
 
 
-def _tried(scenario: Scenario) -> RenderableType:
-    dates, expectation = scenario.trade_dates, scenario.expectation
-    ordered = sum(one.ordered for one in scenario.plan.participants)
-    latest_only = sum(one.latest_only for one in scenario.plan.participants)
-    text = (
-        f"Tried: the outage report {scenario.report.name} of {_many(len(dates), 'trade date')}"
-        f" ({_span(dates)}) was read day by day, and what had changed was published, as were the markets'"
-        f" events. {len(scenario.participants):,} participants received them by HTTPS, each at an endpoint of"
-        f" its own with subscriptions of its own ({ordered} in order, {latest_only} the latest status only)."
-        f" {_many(len(expectation.parked), 'event')} on resources that nobody owns had to be parked,"
-        f" and {_many(expectation.malformed, 'malformed row')} to be left out."
-        f" {len(scenario.plan.faults)} endpoints went wrong on purpose."
-    )
-    return Padding(Text(text), (0, 1))
-
-
-def _places(directory: Path) -> Table:
+def _places(directory: Path) -> Iterator[RenderableType]:
+    yield Text(f" {directory} has", overflow="fold")
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=2)
     grid.add_column(no_wrap=True)
     grid.add_column(style="dim")
-    grid.add_row("", "written to", Text(str(directory), overflow="fold"))
-    for name, meaning in PLACES.items():
-        grid.add_row("", f"  {name}", meaning)
-    return grid
+    for name, content in PLACES.items():
+        grid.add_row("", name, f" {content}")
+    yield grid
 
 
 def _figures(verdict: Verdict) -> Table:

@@ -72,6 +72,7 @@ class Seat:
 
     due: int
     received: int = 0
+    dead: int = 0
     state: str = "ok"
 
 
@@ -130,16 +131,20 @@ class View:
         number = self._days.index(trade_date) + 1
         self.phase("publish", f"trade date {trade_date}, {number} of {len(self._days)}")
 
-    def counts(self, *, published: int, received: Mapping[str, int], given_up: int = 0) -> None:
-        """Take how many events are published and how many each participant has received, repeats aside.
+    def counts(
+        self, *, published: int, received: Mapping[str, int], dead: Mapping[str, int], superseded: int = 0
+    ) -> None:
+        """Take how many events are published, and how many each participant has received, repeats aside.
 
-        ``given_up`` counts the deliveries that will not come: dead letters and superseded statuses.
+        ``dead`` counts its dead letters, ``superseded`` the statuses that will not come to anybody.
         """
         now = self._clock()
         self._published.set(published, now)
-        self._finished.set(sum(received.values()) + given_up, now)
+        self._finished.set(sum(received.values()) + sum(dead.values()) + superseded, now)
         for participant, count in received.items():
             self._seats[participant].received = count
+        for participant, count in dead.items():
+            self._seats[participant].dead = count
 
     def state(self, participant: str, state: str) -> None:
         """Take how a participant's endpoint does: ``ok``, ``held`` or another word."""
@@ -222,6 +227,8 @@ class View:
         participant, at = seat
         style = STYLES.get(at.state, "yellow")
         state = Text(at.state, "dim" if at.state == "ok" else style)
+        if at.dead and at.state == "ok":
+            state = Text(f"{at.dead} dead", "yellow")
         return Text(BUSY, style), participant, f"{at.received:,}/{at.due:,}", state
 
     def _planned(self) -> Table:

@@ -1,0 +1,70 @@
+"""Typing commands: in this process, or as processes of their own."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import Any
+
+from typer.testing import CliRunner
+
+from claimbus.cli.commands import app
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401
+        return json.loads(self.out)
+
+
+class Terminal:
+    """Types commands with settings of its own, in a directory of its own."""
+
+    def __init__(self, settings: Mapping[str, str], directory: Path) -> None:
+        self.settings = dict(settings)
+        self.directory = directory
+
+    def __call__(self, *words: object, code: int = 0, stdin: bytes | None = None, **settings: str) -> Answer:
+        """Run a command in this process; settings are given without ``CLAIMBUS_``, in lower case."""
+        level = logging.getLogger().level
+        try:
+            result = CliRunner().invoke(
+                app, [str(word) for word in words], input=stdin, env=self._environment(settings)
+            )
+        finally:
+            logging.getLogger().setLevel(level)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return Answer(result.exit_code, result.stdout, result.stderr)
+
+    def start(self, *words: object, **settings: str) -> "Popen[str]":
+        """Start a command as a process of its own."""
+        return Popen(
+            [sys.executable, "-W", "error", "-m", "claimbus", *map(str, words)],
+            cwd=self.directory,
+            env=self._environment(settings),
+            stdout=PIPE,
+            stderr=PIPE,
+            text=True,
+        )
+
+    def process(self, *words: object, **settings: str) -> Answer:
+        """Run a command as a process of its own, to its end."""
+        with self.start(*words, **settings) as process:
+            out, err = process.communicate(timeout=60)
+        return Answer(process.returncode, out, err)
+
+    def _environment(self, settings: Mapping[str, str]) -> dict[str, str]:
+        chosen = self.settings | {f"CLAIMBUS_{name.upper()}": value for name, value in settings.items()}
+        others = {name: value for name, value in os.environ.items() if not name.startswith("CLAIMBUS_")}
+        return {**others, "TERMINAL_WIDTH": "100", "NO_COLOR": "1", **chosen}

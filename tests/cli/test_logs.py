@@ -1,0 +1,42 @@
+"""What the logs show, and what they never show."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import logging, structlog
+from claimbus.cli.logs import configure_logs
+configure_logs("info", {form!r})
+structlog.get_logger().info("attempt", verdict="delivered", attempt=1)
+structlog.get_logger().debug("too much")
+logging.getLogger("claimbus.broker").warning("connection lost")
+logging.getLogger("pika.adapters").error("seven lines for one failure")
+secret = "whsec_value"
+try:
+    raise ValueError("it broke")
+except ValueError:
+    structlog.get_logger().exception("failed")
+"""
+
+
+def logged(form: str) -> str:
+    program = PROGRAM.format(form=form)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    return done.stderr
+
+
+def test_each_line_is_json() -> None:
+    lines = [json.loads(line) for line in logged("json").splitlines()]
+    assert [line["event"] for line in lines] == ["attempt", "connection lost", "failed"]
+    assert lines[0]["verdict"] == "delivered"
+    assert "ValueError: it broke" in lines[2]["exception"]
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_traceback_shows_no_values(form: str) -> None:
+    assert "it broke" in logged(form)
+    assert "whsec_value" not in logged(form).replace('secret = "whsec_value"', "")
