@@ -77,3 +77,26 @@ async def test_killed_rabbitmq(redis_url: str, key_prefix: str, tmp_path: Path) 
             assert_whole(await play.verdict())
     finally:
         await asyncio.to_thread(node.kill)
+
+
+async def test_killed_watchers(amqp_url: str, redis_url: str, key_prefix: str, tmp_path: Path) -> None:
+    """Each is killed while it publishes a snapshot; the last one carries through what they left."""
+    chance = random.Random(SEED)
+    report = write_report(tmp_path / "report.csv", days=DAYS, outages=1500, chance=chance)
+    scenario = make_scenario(report)
+    async with playing(
+        scenario, tmp_path, amqp_url=amqp_url, redis_url=redis_url, key_prefix=key_prefix
+    ) as play:
+        await play.start_worker("worker")
+        watch = [sys.executable, "-m", "claimbus", "oms", "watch", str(report)]
+        watch += ["--every", "200ms", "--abandoned-after", "1s"]
+        left = []
+        for moment in sorted(chance.sample(range(2000), 4)):
+            await play.start("watcher", watch)
+            await play.requests(moment)
+            play.kill("watcher")
+            left.append(await play.pending())
+        assert any(left), "all were killed between two snapshots"
+        await play.start("watcher", watch)
+        await play.performance.publish_markets()
+        assert_whole(await play.verdict())
