@@ -39,6 +39,7 @@ class Metrics:
         self.unacked = self._gauge("unacked_deliveries", "Deliveries in this worker's hands")
         self.depth = self._gauge("queue_depth", "Tickets ready in an endpoint's queue", "queue")
         self.quarantined = self._gauge("quarantined_endpoints", "Endpoints whose queue does not answer")
+        self.blocked = self._gauge("rabbitmq_blocked", "1 while RabbitMQ takes nothing: an alarm is on")
         self.redeems = self._gauge("redeems", "Claims redeemed since the start", "from")
 
     def attempted(self, verdict: Verdict, step: Step, latency: float | None) -> None:

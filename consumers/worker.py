@@ -32,11 +32,13 @@ from consumers.news import Emit, News
 from consumers.provision import Provision
 from consumers.quarantine import WATCH_EVERY, Quarantine
 from consumers.recorder import Recorder
+from consumers.retention import Retention
 from consumers.roster import Roster
 from consumers.webhook import Webhook
 from consumers.yard import Yard
 
 RECONCILE_EVERY: Final = timedelta(seconds=30)
+ATTEMPTS_KEPT: Final = timedelta(days=90)
 GRACE: Final = timedelta(seconds=30)
 
 _log = structlog.get_logger("claimbus.consumers.worker")
@@ -78,6 +80,7 @@ class Worker:
         metrics: Metrics,
         reconcile_every: timedelta = RECONCILE_EVERY,
         watch_every: timedelta = WATCH_EVERY,
+        attempts_kept: timedelta = ATTEMPTS_KEPT,
         grace: timedelta = GRACE,
     ) -> None:
         """Wire a worker; nothing happens before `run`. ``grace`` is what stopping takes at most."""
@@ -122,10 +125,13 @@ class Worker:
             publisher=services.publisher,
             alarm=metrics.quarantined.set,
         )
+        self._retention = Retention(services.database, services.leases, worker=name, kept=attempts_kept)
         self._changed = asyncio.Event()
         store, roster = services.store, self._roster
         metrics.redeems.labels("redis").set_function(lambda: store.read)
         metrics.redeems.labels("cache").set_function(lambda: store.redeemed - store.read)
+        publishing = services.publisher.connection
+        metrics.blocked.set_function(lambda: publishing.blocked is not None)
         metrics.lanes.set_function(lambda: len(roster.lanes))
         metrics.held.set_function(lambda: sum(lane.held for lane in roster.lanes))
         metrics.unacked.set_function(lambda: sum(lane.unacked for lane in roster.lanes))
@@ -141,7 +147,10 @@ class Worker:
         watches: list[asyncio.Task[None]] = []
         try:
             await self._roster.reconcile(anew=True)
-            watches = [asyncio.create_task(self._keep_reconciled()), asyncio.create_task(self._keep_watch())]
+            watches = [
+                asyncio.create_task(watch)
+                for watch in (self._keep_reconciled(), self._keep_watch(), self._retention.run())
+            ]
             ready()
             stopped = asyncio.create_task(stop.wait())
             await asyncio.wait([stopped, recording, *watches], return_when=asyncio.FIRST_COMPLETED)

@@ -88,6 +88,8 @@ class Settings(BaseSettings):
     """First pause between probes of a held endpoint; doubles with each failed probe."""
     hold_pause_longest: Duration = timedelta(minutes=5)
     """Longest pause between probes."""
+    attempts_kept: Duration = timedelta(days=90)
+    """How long the record of attempts is kept."""
     reconcile_every: Duration = timedelta(seconds=30)
     """How often workers compare their queues with the database."""
     watch_every: Duration = timedelta(seconds=5)

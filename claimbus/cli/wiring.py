@@ -4,7 +4,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ from claimbus.broker.connection import Connection
 from claimbus.broker.publisher import Publisher
 from claimbus.broker.topology import Topology, parse_ladder
 from claimbus.cli.settings import Settings
-from claimbus.database import participants
+from claimbus.database import endpoints, participants
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
 from claimbus.events.errors import ConfigurationError
@@ -133,6 +133,7 @@ class Wiring:
         """Return a worker, wired."""
         settings, life = self.settings, self.settings.claim_life
         database, store = self.database(), await self.store()
+        _check_age_limits(database, life)
         publisher = await self.publisher("worker: publishes")
         producer = self.producer(
             store, publisher, "bus", published=lambda type_: metrics.published.labels(type_).inc()
@@ -168,6 +169,7 @@ class Wiring:
             metrics=metrics,
             reconcile_every=settings.reconcile_every,
             watch_every=settings.watch_every,
+            attempts_kept=settings.attempts_kept,
             grace=settings.grace,
         )
 
@@ -238,6 +240,18 @@ def _known_participants(database: Database) -> Callable[[], frozenset[str]]:
         return known
 
     return participant_ids
+
+
+def _check_age_limits(database: Database, life: timedelta) -> None:
+    """Refuse to start where a delivery could outlive its body."""
+    with database.snapshot() as sql:
+        for endpoint in endpoints.find(sql):
+            if endpoint.age_limit_s >= life.total_seconds():
+                raise ConfigurationError(
+                    "CLAIMBUS_CLAIM_LIFE",
+                    f"({life}) must exceed the age limit of every endpoint; that of {endpoint.id} is "
+                    f"{timedelta(seconds=endpoint.age_limit_s)}",
+                )
 
 
 def _identity(certificate: Path | None, key: Path | None) -> bytes | None:

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -12,7 +13,9 @@ from typing import Any
 
 from typer.testing import CliRunner
 
+from claimbus.broker.topology import endpoint_queue
 from claimbus.cli.commands import app
+from tests.services import management
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,15 @@ class Terminal:
         self.directory = directory
 
     def __call__(self, *words: object, code: int = 0, stdin: bytes | None = None, **settings: str) -> Answer:
-        """Run a command in this process; settings are given without ``CLAIMBUS_``, in lower case."""
+        """Run a command in this process; settings are given without ``CLAIMBUS_``, in lower case.
+
+        In a thread of its own, since it has an event loop of its own, and the test may have one too.
+        """
         level = logging.getLogger().level
+        typed, environment = [str(word) for word in words], self._environment(settings)
         try:
-            result = CliRunner().invoke(
-                app, [str(word) for word in words], input=stdin, env=self._environment(settings)
-            )
+            with ThreadPoolExecutor(1) as thread:
+                result = thread.submit(CliRunner().invoke, app, typed, stdin, environment).result()
         finally:
             logging.getLogger().setLevel(level)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -63,6 +69,13 @@ class Terminal:
         with self.start(*words, **settings) as process:
             out, err = process.communicate(timeout=60)
         return Answer(process.returncode, out, err)
+
+    def bindings(self, endpoint_id: str, *, generation: int = 1) -> set[tuple[str, str]]:
+        """What RabbitMQ has bound an endpoint's queue to: exchanges and keys."""
+        vhost = self.settings["CLAIMBUS_AMQP_URL"].rpartition("/")[2]
+        path = f"/queues/{vhost}/{endpoint_queue(endpoint_id, generation)}/bindings"
+        found: Any = management("GET", path)
+        return {(one["source"], one["routing_key"]) for one in found if one["source"]}
 
     def _environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         chosen = self.settings | {f"CLAIMBUS_{name.upper()}": value for name, value in settings.items()}

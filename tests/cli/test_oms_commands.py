@@ -8,16 +8,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from claimbus.cli.demo import expectation
-from claimbus.database.engine import Database
-from claimbus.database.parked import mark_released
 from tests.cli.terminal import Terminal
 from tests.producers.bus import Bus
-from tests.waiting import eventually
+from tests.producers.watchers import SAMPLE, changes_in_the_sample
 
-SAMPLE = Path(expectation.__file__).parent / "sample" / "outages.csv"
 OWNERS = SAMPLE.with_name("owners.csv")
-CHANGES = Counter({"created": 132, "changed": 35, "status-changed": 59, "ended": 21, "cancelled": 21})
 HEADER = (
     "OUTAGE MRID,RESOURCE NAME,RESOURCE ID,OUTAGE TYPE,NATURE OF WORK,CURTAILMENT START DATE TIME,"
     "CURTAILMENT END DATE TIME,CURTAILMENT MW,RESOURCE PMAX MW,NET QUALIFYING CAPACITY MW\n"
@@ -48,17 +43,17 @@ async def test_a_report_is_watched_day_by_day_and_each_change_is_published_once(
     bus: Bus, terminal: Terminal
 ) -> None:
     terminal("participants", "import", OWNERS)
-    answer = await asyncio.to_thread(terminal, "oms", "watch", SAMPLE, "--json")
+    answer = terminal("oms", "watch", SAMPLE, "--json")
     days = [json.loads(line) for line in answer.out.splitlines()]
     assert [day["at"][:10] for day in days] == [f"2026-03-{day:02}" for day in range(5, 11)]
     told = sum((Counter(day["published"]) for day in days), Counter())
     parked = sum(day["parked"] for day in days)
-    assert told.total() + parked == CHANGES.total()
+    assert told.total() + parked == len(changes_in_the_sample())
     tickets = await bus.hears(told.total())
     assert Counter(ticket.type for ticket in tickets) == told
     assert len({ticket.message_id for ticket in tickets}) == len(tickets)
     assert f"{SAMPLE}:390: CURTAILMENT MW: 'n/a' is no power" in answer.err
-    again = await asyncio.to_thread(terminal, "oms", "watch", SAMPLE)
+    again = terminal("oms", "watch", SAMPLE)
     assert again.out.count("older than what was seen") == 5
     assert len(bus.tickets) == told.total()
 
@@ -69,7 +64,7 @@ async def test_two_watchers_publish_each_change_once(bus: Bus, terminal: Termina
     assert [one.returncode for one in watching] == [0, 0], ended
     days = [json.loads(line) for out, _ in ended for line in out.splitlines()]
     total = sum(sum(day["published"].values()) + day["parked"] for day in days)
-    assert total == CHANGES.total()
+    assert total == len(changes_in_the_sample())
     tickets = await bus.hears(sum(sum(day["published"].values()) for day in days))
     assert len({ticket.message_id for ticket in tickets}) == len(tickets)
 
@@ -79,24 +74,24 @@ async def test_what_nobody_owns_is_parked_and_released_to_those_who_own_it_later
 ) -> None:
     own(terminal, "KNOWN_1")
     file = feed(terminal.directory / "feed.csv", "1 UNKNOWN_1 10", "2 UNKNOWN_2 10", "3 KNOWN_1 10")
-    taken = (await asyncio.to_thread(terminal, "oms", "watch", file, "--json")).json
+    taken = terminal("oms", "watch", file, "--json").json
     assert (taken["parked"], taken["published"]) == (2, {"oms.resource-outage.created": 1})
     await bus.hears(1)
     parked = {one["resource_id"]: one["message_id"] for one in terminal("oms", "parked", "--json").json}
     assert parked.keys() == {"UNKNOWN_1", "UNKNOWN_2"}
 
-    released = await asyncio.to_thread(terminal, "oms", "release", "--all", "--json")
+    released = terminal("oms", "release", "--all", "--json")
     assert [one["released_to"] for one in released.json] == [[], []]
-    await asyncio.to_thread(terminal, "oms", "release", parked["UNKNOWN_1"], code=1)
+    terminal("oms", "release", parked["UNKNOWN_1"], code=1)
     assert len(bus.tickets) == 1
 
     own(terminal, "KNOWN_1", "UNKNOWN_1")
-    released = await asyncio.to_thread(terminal, "oms", "release", "--all", "--json", "--actor", "jane")
+    released = terminal("oms", "release", "--all", "--json", "--actor", "jane")
     assert sorted(map(len, (one["released_to"] for one in released.json))) == [0, 1]
     ticket = (await bus.hears(2))[1]
     assert ticket.message_id == parked["UNKNOWN_1"]
     assert (await bus.redeem(ticket)).event.audience == frozenset({"PGAE"})
-    await asyncio.to_thread(terminal, "oms", "release", parked["UNKNOWN_2"], "--to", "PGAE", "--actor", "jane")
+    terminal("oms", "release", parked["UNKNOWN_2"], "--to", "PGAE", "--actor", "jane")
     assert (await bus.hears(3))[2].message_id == parked["UNKNOWN_2"]
 
     assert terminal("oms", "parked", "--json").json == []
@@ -104,7 +99,7 @@ async def test_what_nobody_owns_is_parked_and_released_to_those_who_own_it_later
     assert {one["released_by"] for one in gone} == {"jane"}
     entries = terminal("audit", "list", "--kind", "parked event", "--json").json
     assert {one["object_id"] for one in entries} == set(parked.values())
-    again = await asyncio.to_thread(terminal, "oms", "release", parked["UNKNOWN_1"], code=1)
+    again = terminal("oms", "release", parked["UNKNOWN_1"], code=1)
     assert "is parked" in again.err
 
 
@@ -118,12 +113,12 @@ async def test_files_that_must_not_be_believed_are_told_and_the_others_are_taken
 ) -> None:
     own(terminal, "KNOWN_1")
     empty, good = feed(tmp_path / "1.csv"), feed(tmp_path / "2.csv", "1 KNOWN_1 10")
-    answer = await asyncio.to_thread(terminal, "oms", "watch", empty, good, code=1)
+    answer = terminal("oms", "watch", empty, good, code=1)
     assert "1.csv: is empty" in answer.err
     await bus.hears(1)
     empty = feed(tmp_path / "1.csv", age=10)
-    await asyncio.to_thread(terminal, "oms", "watch", empty, code=1)
-    await asyncio.to_thread(terminal, "oms", "watch", empty, "--allow-empty")
+    terminal("oms", "watch", empty, code=1)
+    terminal("oms", "watch", empty, "--allow-empty")
     assert [ticket.type.rpartition(".")[2] for ticket in await bus.hears(2)] == ["created", "ended"]
     missing = terminal("oms", "watch", tmp_path / "none.csv", code=1)
     assert "none.csv: is no file" in missing.err

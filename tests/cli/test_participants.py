@@ -1,9 +1,5 @@
 """``claimbus participants``: added, imported, shown, and what is open to them."""
 
-import asyncio
-
-from claimbus.broker.topology import endpoint_queue
-from claimbus.cli.settings import Settings
 from tests.cli.terminal import Terminal
 
 
@@ -12,9 +8,9 @@ def test_a_participant_is_added_listed_and_shown(terminal: Terminal) -> None:
     terminal("participants", "add", "SCE1", "--organisation", "Edison", "--open-types", "market.#")
     listed = terminal("participants", "list", "--json").json
     assert [(one["id"], one["event_types"]) for one in listed] == [("PGAE", ["#"]), ("SCE1", ["market.#"])]
-    assert [one["id"] for one in terminal("participants", "list", "--organisation", "Edison", "--json").json] == [
-        "SCE1"
-    ]
+    assert [
+        one["id"] for one in terminal("participants", "list", "--organisation", "Edison", "--json").json
+    ] == ["SCE1"]
     assert "Edison" in terminal("participants", "list").out
     shown = terminal("participants", "show", "PGAE", "--json").json
     assert (shown["organisation"], shown["endpoints"], shown["resources"]) == ("Pacific", [], [])
@@ -57,11 +53,20 @@ def test_an_export_is_imported_as_the_whole_truth(terminal: Terminal) -> None:
 def test_closing_event_types_to_a_participant_unbinds_its_endpoints_at_once(terminal: Terminal) -> None:
     terminal("participants", "add", "PGAE", "--organisation", "Pacific")
     added = terminal(
-        "endpoints", "add", "PGAE", "--name", "one", "--url", "https://a.example/", "--subscribe", "#", "--json"
+        "endpoints",
+        "add",
+        "PGAE",
+        "--name",
+        "one",
+        "--url",
+        "https://a.example/",
+        "--subscribe",
+        "#",
+        "--json",
     ).json
 
     def keys() -> set[str]:
-        return {key for _, key in bound(terminal, added["id"])}
+        return {key for exchange, key in terminal.bindings(added["id"]) if exchange == "market"}
 
     assert keys() == {"#.PGAE", "#.all"}
     terminal("participants", "open-types", "PGAE", "market.dam.closed")

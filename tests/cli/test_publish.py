@@ -1,10 +1,8 @@
 """``claimbus publish``, ``market`` and ``notice``, on the real bus."""
 
-import asyncio
 import json
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,17 +22,12 @@ def body(tmp_path: Path) -> Path:
     return file
 
 
-async def typed(terminal: Terminal, *words: object, **settings: str) -> Any:  # noqa: ANN401
-    """Type a command beside the test's own event loop, and read the JSON that it answers."""
-    return (await asyncio.to_thread(terminal, *words, "--json", **settings)).json  # type: ignore[arg-type] # stdin is not given
-
-
 async def test_an_event_is_published_from_a_file_and_from_standard_input(
     bus: Bus, terminal: Terminal, body: Path
 ) -> None:
-    first = await typed(terminal, "publish", TYPE, "--body", body)
+    first = terminal("publish", TYPE, "--body", body, "--json").json
     command = ("publish", TYPE, "--body", "-", "--json")
-    second = (await asyncio.to_thread(terminal, *command, stdin=BODY)).json
+    second = (terminal(*command, stdin=BODY)).json
     tickets = await bus.hears(2)
     assert [first["message_id"], second["message_id"]] == [ticket.message_id for ticket in tickets]
     event = (await bus.redeem(tickets[0])).event
@@ -45,7 +38,7 @@ async def test_an_event_is_published_from_a_file_and_from_standard_input(
 async def test_what_is_given_is_in_the_event(bus: Bus, terminal: Terminal, body: Path) -> None:
     terminal("participants", "add", "PGAE", "--organisation", "Pacific")
     given = ("--id", "closed-1", "--source", "urn:iso:test", "--subject", "dam", "--time", "2026-03-05 10:00")
-    await typed(terminal, "publish", TYPE, "--body", body, "--to", "PGAE", *given)
+    terminal("publish", TYPE, "--body", body, "--to", "PGAE", *given)
     (ticket,) = await bus.hears(1)
     event = (await bus.redeem(ticket)).event
     assert (event.id, event.source, event.subject) == ("closed-1", "urn:iso:test", "dam")
@@ -57,9 +50,9 @@ async def test_a_second_publish_of_an_id_is_recognised_and_another_body_is_a_con
     bus: Bus, terminal: Terminal, body: Path
 ) -> None:
     command = ("publish", TYPE, "--id", "one", "--body", body)
-    states = [(await typed(terminal, *command))["state"] for _ in range(2)]
+    states = [terminal(*command, "--json").json["state"] for _ in range(2)]
     assert states == ["published", "known"]
-    conflict = await asyncio.to_thread(terminal, *command[:-1], "-", stdin=BODY + b" ", code=1)
+    conflict = terminal(*command[:-1], "-", stdin=BODY + b" ", code=1)
     assert "another body" in conflict.err
     assert len(await bus.hears(1)) == 1
 
@@ -93,21 +86,19 @@ async def test_a_large_body_is_streamed(bus: Bus, terminal: Terminal, tmp_path: 
     content = random.Random(1).randbytes(3_000_000)
     (tmp_path / "prices.bin").write_bytes(content)
     command = ("publish", "market.dam.results-published", "--content-type", "application/octet-stream")
-    await typed(terminal, *command, "--body", tmp_path / "prices.bin")
+    terminal(*command, "--body", tmp_path / "prices.bin")
     (ticket,) = await bus.hears(1)
     claim = await bus.redeem(ticket)
     assert claim.chunks > 0
     assert b"".join([piece async for piece in bus.store.body(claim)]) == content
-    answer = await asyncio.to_thread(
-        terminal, *command, "--body", tmp_path / "prices.bin", code=1, max_body="2000000"
-    )
+    answer = terminal(*command, "--body", tmp_path / "prices.bin", code=1, max_body="2000000")
     assert "the limit is 2,000,000" in answer.err
     assert len(bus.tickets) == 1
 
 
 async def test_a_market_event_told_twice_is_one_event(bus: Bus, terminal: Terminal) -> None:
     states = [
-        (await typed(terminal, "market", *words))["state"]
+        terminal("market", *words, "--json").json["state"]
         for words in (
             ("close", "DAM", "--trade-date", "2026-03-05"),
             ("close", "dam", "--trade-date", "2026-03-05"),
@@ -155,7 +146,7 @@ def test_an_impossible_market_event_is_refused(
 async def test_a_notice_is_published(bus: Bus, terminal: Terminal) -> None:
     command = ["notice", "publish", "TLS 1.1 ends", "--text", "Use TLS 1.2.", "--id", "tls"]
     command += ["--kind", "protocol-disabled", "--effective", "2026-04-01"]
-    first, second = await typed(terminal, *command), await typed(terminal, *command)
+    first, second = (terminal(*command, "--json").json for _ in range(2))
     assert (first["state"], second["state"]) == ("published", "known")
     (ticket,) = await bus.hears(1)
     body = json.loads((await bus.redeem(ticket)).event.body)
@@ -165,24 +156,28 @@ async def test_a_notice_is_published(bus: Bus, terminal: Terminal) -> None:
 async def test_events_kept_in_an_outbox_are_relayed_when_the_servers_are_back(
     bus: Bus, terminal: Terminal, body: Path, tmp_path: Path
 ) -> None:
-    box, away = tmp_path / "outbox", {"amqp_url": "amqp://127.0.0.1:1", "redis_url": "redis://127.0.0.1:1"}
-    day = ("--trade-date", "2026-03-05", "--outbox", box)
+    box = tmp_path / "outbox"
+    away = {"amqp_url": "amqp://127.0.0.1:1", "redis_url": "redis://127.0.0.1:1"}
+    day = ("dam", "--trade-date", "2026-03-05")
     kept = [
-        await typed(terminal, "publish", TYPE, "--body", body, "--outbox", box, **away),
-        await typed(terminal, "market", "close", "dam", *day, **away),
-        await typed(terminal, "market", "close", "dam", *day, "--reason", "a contradiction", **away),
-        await typed(terminal, "market", "reopen", "dam", *day, **away),
+        terminal(*words, "--outbox", box, "--json", **away).json
+        for words in (
+            ("publish", TYPE, "--body", body),
+            ("market", "close", *day),
+            ("market", "close", *day, "--reason", "a contradiction"),
+            ("market", "reopen", *day),
+        )
     ]
     assert {one["state"] for one in kept} == {"kept"}
     waiting = terminal("outbox", "list", box, "--json").json
     assert [one["message_id"] for one in waiting] == [one["message_id"] for one in kept]
-    answer = await asyncio.to_thread(terminal, "outbox", "relay", box, "--json", code=1)
+    answer = terminal("outbox", "relay", box, "--json", code=1)
     assert answer.json == {"published": 3, "known": 0, "set_aside": 1}
     (aside,) = terminal("outbox", "list", box, "--json").json
     assert "another body" in aside["reason"]
     assert "another body" in terminal("outbox", "list", box).out
     assert terminal("outbox", "retry", box, aside["number"]).out == "1 wait again\n"
-    await asyncio.to_thread(terminal, "outbox", "relay", box, code=1)
+    terminal("outbox", "relay", box, code=1)
     assert terminal("outbox", "discard", box, aside["number"]).out == "1 discarded\n"
     assert terminal("outbox", "list", box, "--json").json == []
     tickets = await bus.hears(3)

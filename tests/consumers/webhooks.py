@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from typing import TypedDict, Unpack
 
 from claimbus.cli.demo.receivers import Receiver
+from claimbus.cli.demo.receivers.conversation import abort
 from claimbus.events.event import Event
 from consumers.addresses import AddressGuard
 from consumers.signature import new_secret
@@ -101,7 +102,7 @@ async def serving(serve: Serve, tls: ssl.SSLContext) -> AsyncIterator[str]:
         left = dict(conversations)
         for task, writer in left.items():
             task.cancel()
-            writer.transport.abort()
+            abort(writer)
         await asyncio.gather(*left, return_exceptions=True)
 
 

@@ -15,10 +15,12 @@ from claimbus.cli.demo.child import child
 from claimbus.cli.demo.performance import Performance
 from claimbus.cli.demo.run import work
 from claimbus.cli.demo.scenario import Scenario
+from claimbus.cli.demo.sending import OMS
 from claimbus.cli.demo.stage import Stage, settings_of
 from claimbus.cli.demo.verdict import Verdict
 from claimbus.cli.demo.view import View
 from claimbus.cli.settings import Settings
+from claimstore.memory import OutageMemory
 from tests.waiting import eventually
 
 
@@ -55,6 +57,12 @@ class Play:
 
         await eventually(seen, within=30)
 
+    async def pending(self) -> int:
+        """How many changes wait to be published."""
+        memory = OutageMemory(self.stage.store.connection, OMS)
+        found: int = await self.stage.store.connection.ask("HLEN", memory._pending)
+        return found
+
     async def verdict(self) -> Verdict:
         """Wait until all is settled, end the workers in order, and judge."""
         await self.performance.settle()
@@ -90,8 +98,3 @@ def assert_whole(verdict: Verdict) -> None:
     assert verdict.disordered == ()
     assert verdict.published == verdict.due
     assert verdict.delivered > 0
-
-
-async def both(publishing: "asyncio.Task[None]", play: Play) -> Verdict:
-    await publishing
-    return await play.verdict()

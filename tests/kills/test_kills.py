@@ -4,15 +4,14 @@ import asyncio
 import random
 import sys
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from claimbus.cli.demo.scenario import make_scenario
 from claimbus.cli.services import RabbitNode, RedisServer
-from claimstore.memory import OutageMemory
 from tests.kills.play import Play, assert_whole, playing
+from tests.kills.reports import write_report
 
 DAYS = 3
 SEED = 20260305
@@ -66,7 +65,11 @@ async def test_killed_rabbitmq(redis_url: str, key_prefix: str, tmp_path: Path) 
     try:
         await asyncio.to_thread(node.start)
         async with playing(
-            make_scenario(days=DAYS), tmp_path, amqp_url=node.amqp_url, redis_url=redis_url, key_prefix=key_prefix
+            make_scenario(days=DAYS),
+            tmp_path,
+            amqp_url=node.amqp_url,
+            redis_url=redis_url,
+            key_prefix=key_prefix,
         ) as play:
             await play.start_worker("worker")
             publishing = asyncio.create_task(play.performance.publish())
@@ -98,5 +101,5 @@ async def test_killed_watchers(amqp_url: str, redis_url: str, key_prefix: str, t
             left.append(await play.pending())
         assert any(left), "all were killed between two snapshots"
         await play.start("watcher", watch)
-        await play.performance.publish_markets()
+        await play.performance.publish(outages=False)
         assert_whole(await play.verdict())

@@ -7,21 +7,27 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from subprocess import PIPE, Popen
 
 import pytest
 
-from claimbus.cli.demo import expectation
-from claimbus.events.outages import Outage, differences
 from claimbus.events.ticket import Ticket
-from producers.feed import RowProblem, read
+from producers.feed import RowProblem
 from producers.producer import PublishingFailedError
 from tests.producers.bus import Bus
-from tests.producers.watchers import NOBODYS, Lot, away, outage, snapshot, watcher
+from tests.producers.watchers import (
+    NOBODYS,
+    SAMPLE,
+    Lot,
+    away,
+    changes_in_the_sample,
+    outage,
+    snapshot,
+    watcher,
+)
 
-SAMPLE = Path(expectation.__file__).parent / "sample" / "outages.csv"
 AT_ONCE = timedelta(0)
 
 
@@ -128,7 +134,7 @@ async def test_what_could_not_be_published_is_pending_until_another_watcher_carr
 
 
 async def test_a_watcher_killed_at_any_point_loses_no_change(bus: Bus, tmp_path: Path) -> None:
-    expected = expected_changes()
+    expected = changes_in_the_sample()
     chance = random.Random(2026)
     deadline = time.monotonic() + 60
     kills, done = 0, False
@@ -145,22 +151,6 @@ async def test_a_watcher_killed_at_any_point_loses_no_change(bus: Bus, tmp_path:
     assert all(sequences == list(range(1, len(sequences) + 1)) for sequences in heard.values())
     assert kills > 0
     assert len({ticket.message_id for ticket in tickets}) == len(expected), "each change has one identity"
-
-
-def expected_changes() -> set[tuple[str, int]]:
-    """MRID and sequence of every change in the sample."""
-    before: dict[str, Outage] = {}
-    sequences: defaultdict[str, int] = defaultdict(int)
-    expected = set()
-    for one in read(SAMPLE):
-        for change in differences(before, one.outages, at=datetime.now(UTC), unread=one.unread(before)):
-            sequences[change.mrid] += 1
-            expected.add((change.mrid, sequences[change.mrid]))
-            if change.after is None:
-                del before[change.mrid]
-            else:
-                before[change.mrid] = change.after
-    return expected
 
 
 def run_watcher(bus: Bus, *, kill_after: float | None) -> bool:

@@ -5,6 +5,7 @@
 
 import asyncio
 import sys
+from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,8 +13,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from claimbus.broker.publisher import Publisher
+from claimbus.cli.demo import expectation
 from claimbus.events.event import Event
-from claimbus.events.outages import Curtailment, Outage
+from claimbus.events.outages import Curtailment, Outage, differences
 from claimstore.identities import Identities
 from claimstore.memory import OutageMemory
 from claimstore.store import ClaimStore
@@ -24,6 +26,7 @@ from tests.producers.bus import LIFE, TOPOLOGY, Bus
 
 SOURCE = "urn:claimbus:test:oms"
 START = datetime(2026, 3, 5, 8, tzinfo=UTC)
+SAMPLE = Path(expectation.__file__).parent / "sample" / "outages.csv"
 NOBODYS = "NOBODY_1_UNIT"
 
 
@@ -69,6 +72,22 @@ def watcher(bus: Bus, publisher: Publisher | None = None, *, lot: Lot | None = N
     producer = Producer(bus.store, identities, publisher or bus.publisher, source=SOURCE)
     memory = OutageMemory(bus.store.connection, "tests")
     return Watcher(producer, memory, owners=owners, park=(lot or Lot()).park)
+
+
+def changes_in_the_sample() -> set[tuple[str, int]]:
+    """MRID and sequence of every change in the sample."""
+    before: dict[str, Outage] = {}
+    sequences: defaultdict[str, int] = defaultdict(int)
+    expected = set()
+    for one in read(SAMPLE):
+        for change in differences(before, one.outages, at=datetime.now(UTC), unread=one.unread(before)):
+            sequences[change.mrid] += 1
+            expected.add((change.mrid, sequences[change.mrid]))
+            if change.after is None:
+                del before[change.mrid]
+            else:
+                before[change.mrid] = change.after
+    return expected
 
 
 @asynccontextmanager

@@ -66,8 +66,11 @@ class Performance:
             self._view.phase("deliver", "until everything has come or is given up")
             await self.settle()
 
-    async def publish(self) -> None:
-        """Publish trade date by trade date; on the way, what is to go down does, and comes back."""
+    async def publish(self, *, outages: bool = True) -> None:
+        """Publish trade date by trade date; on the way, what is to go down does, and comes back.
+
+        ``outages``: watch them too. Raises UnavailableError, InvalidFeedError, and PublishingFailedError.
+        """
         stage, dates = self._stage, self._stage.scenario.trade_dates
         sender = Sender.wired(stage.wiring, stage.database, stage.store, stage.publisher, self._count)
         snapshots = islice(feed.read(stage.scenario.report), len(dates))
@@ -75,7 +78,7 @@ class Performance:
             over = time.monotonic() + min(DAY, ALL_DAYS / len(dates))
             self._view.day(trade_date)
             await self._take_down(number)
-            await sender.publish_day(snapshot, stage.scenario.market_events(trade_date))
+            await sender.publish_day(snapshot if outages else None, stage.scenario.market_events(trade_date))
             await asyncio.sleep(over - time.monotonic())
             await self._bring_back(number)
 

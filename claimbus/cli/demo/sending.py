@@ -59,7 +59,7 @@ class Sender:
         watcher = Watcher(producer(OMS), memory, owners=owners_in(database), park=park_in(database))
         return cls(watcher, producer("market"))
 
-    async def publish_day(self, snapshot: Snapshot, market_events: Sequence[MarketEvent]) -> None:
+    async def publish_day(self, snapshot: Snapshot | None, market_events: Sequence[MarketEvent]) -> None:
         """Publish what changed and the day's market events; what could not be published, again.
 
         Raises UnavailableError or PublishingFailedError when that does not help for a while.
@@ -67,8 +67,9 @@ class Sender:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                await self._watcher.take(snapshot)
-                await self._watcher.carry_through(older_than=timedelta())
+                if snapshot is not None:
+                    await self._watcher.take(snapshot)
+                    await self._watcher.carry_through(older_than=timedelta())
                 for event in market_events:
                     await self._markets.publish(self._event(event))
             except (UnavailableError, PublishingFailedError) as failed:

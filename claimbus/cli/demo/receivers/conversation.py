@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import h11
@@ -81,3 +82,9 @@ class Conversation:
     async def _send(self, data: bytes) -> None:
         self._writer.write(data)
         await self._writer.drain()
+
+
+def abort(writer: asyncio.StreamWriter) -> None:
+    """Cut a connection; one that has ended is fine."""
+    with suppress(AttributeError):  # before Python 3.11.3 a TLS transport forgets its protocol too early
+        writer.transport.abort()

@@ -11,7 +11,7 @@ from typing import Final
 import h11
 
 from claimbus.cli.demo.receivers.behaviour import Behaviour
-from claimbus.cli.demo.receivers.conversation import Conversation
+from claimbus.cli.demo.receivers.conversation import Conversation, abort
 from claimbus.cli.demo.receivers.record import Arrival, Headers, Received
 
 _ACCEPTS: Final = Behaviour(kind="status", status=204)
@@ -103,7 +103,7 @@ class Receiver:
         cut = dict(self._conversations)
         for task, writer in cut.items():
             task.cancel()
-            writer.transport.abort()
+            abort(writer)
         await asyncio.gather(*cut, return_exceptions=True)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
