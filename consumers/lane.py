@@ -244,13 +244,17 @@ class Lane:
         return True
 
     async def _note(self, trial: Trial, *, probe: bool) -> None:
-        """Let the gate know how an attempt ended; without Redis it will learn later."""
+        """Let the gate know how an attempt ended; without Redis it will learn later.
+
+        Who refuses an event is there, and may take the next: a refusal holds nobody, and as a probe releases
+        nobody.
+        """
         if trial.answer is None:
             return
         with contextlib.suppress(UnavailableError):
             if trial.outcome.verdict is Verdict.DELIVERED:
                 await self._gate.succeeded()
-            else:
+            elif probe or trial.outcome.verdict is Verdict.FAILED:
                 await self._gate.failed(trial.outcome.detail, probe=probe)
 
     async def _keep(self, work: Work, trial: Trial) -> None:

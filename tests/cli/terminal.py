@@ -1,11 +1,13 @@
 """Typing commands: in this process, or as processes of their own."""
 
+import asyncio
 import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -53,22 +55,25 @@ class Terminal:
         assert result.exit_code == code, result.output
         return Answer(result.exit_code, result.stdout, result.stderr)
 
-    def start(self, *words: object, **settings: str) -> "Popen[str]":
-        """Start a command as a process of its own."""
-        return Popen(
+    @contextmanager
+    def started(self, *words: object, **settings: str) -> Iterator["Popen[str]"]:
+        """Start a command as a process of its own, and see to it that it ends."""
+        with Popen(
             [sys.executable, "-W", "error", "-m", "claimbus", *map(str, words)],
             cwd=self.directory,
             env=self._environment(settings),
             stdout=PIPE,
             stderr=PIPE,
             text=True,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
-    def process(self, *words: object, **settings: str) -> Answer:
-        """Run a command as a process of its own, to its end."""
-        with self.start(*words, **settings) as process:
-            out, err = process.communicate(timeout=60)
-        return Answer(process.returncode, out, err)
+    async def beside(self, *words: object, code: int = 0) -> Answer:
+        """Run a command while the test's own event loop goes on, with the receivers in it."""
+        return await asyncio.to_thread(self, *words, code=code)
 
     def bindings(self, endpoint_id: str, *, generation: int = 1) -> set[tuple[str, str]]:
         """What RabbitMQ has bound an endpoint's queue to: exchanges and keys."""

@@ -118,7 +118,7 @@ def test_what_stays_ends_on_a_signal_without_a_traceback(
 ) -> None:
     feed = tmp_path / "feed.csv"
     feed.write_text("OUTAGE MRID\n")
-    with terminal.start("oms", "watch", feed, "--every", "0.1s", "--json") as process:
+    with terminal.started("oms", "watch", feed, "--every", "0.1s", "--json") as process:
         assert process.stderr is not None
         for line in process.stderr:  # the feed's problem, once it is old enough to be read
             if "has no header row" in line:

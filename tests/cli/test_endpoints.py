@@ -174,7 +174,7 @@ async def test_verify_posts_a_signed_event_and_marks_what_takes_it(
 ) -> None:
     receiver = await receivers.add("first")
     added = await added_to(receiver, terminal)
-    verified = terminal("endpoints", "verify", added["id"], "--json").json
+    verified = (await terminal.beside("endpoints", "verify", added["id"], "--json")).json
     assert (verified["verified"], verified["status"], verified["meaning"]) == (True, 204, "it takes events")
     (request,) = receiver.received
     assert request.verified
@@ -205,7 +205,7 @@ async def test_verify_says_in_plain_words_what_went_wrong(
 ) -> None:
     receiver = await receivers.add("first", behaviour)
     added = await added_to(receiver, terminal)
-    answer = terminal("endpoints", "verify", added["id"], "--json", code=1).json
+    answer = (await terminal.beside("endpoints", "verify", added["id"], "--json", code=1)).json
     assert (answer["verified"], answer["failure"]) == (False, failure)
     assert meaning in answer["meaning"]
     assert terminal("endpoints", "show", added["id"], "--json").json["verified_at"] is None
@@ -217,7 +217,8 @@ def test_verify_says_when_an_address_is_refused_or_unknown(terminal: Terminal) -
         ("two", "https://no-such-host.invalid/", "dns"),
     ):
         added = add(terminal, name=name, url=url)
-        assert terminal("endpoints", "verify", added["id"], "--json", code=1).json["failure"] == failure
+        answer = terminal("endpoints", "verify", added["id"], "--json", code=1).json
+        assert answer["failure"] == failure
 
 
 async def test_verify_says_when_a_certificate_is_not_trusted(
@@ -225,7 +226,7 @@ async def test_verify_says_when_a_certificate_is_not_trusted(
 ) -> None:
     receiver = await receivers.add("first")
     added = add(terminal, url=receiver.url)
-    answer = terminal("endpoints", "verify", added["id"], "--json", code=1).json
+    answer = (await terminal.beside("endpoints", "verify", added["id"], "--json", code=1)).json
     assert answer["failure"] == "tls"
     assert "certificate" in answer["meaning"]
 
@@ -245,11 +246,11 @@ async def test_a_worker_delivers_a_test_event_to_that_endpoint_only(
     first, second = await receivers.add("first"), await receivers.add("second")
     endpoint = await added_to(first, terminal)
     await added_to(second, terminal)
-    with terminal.start("work", "--processes", "2", log_format="json") as working:
-        tested = terminal("endpoints", "test", endpoint["id"], "--wait", "--json")
+    with terminal.started("work", "--processes", "2", log_format="json") as working:
+        tested = await terminal.beside("endpoints", "test", endpoint["id"], "--wait", "--json")
         assert (tested.json["verdict"], tested.json["status"]) == ("delivered", 204)
         await first.behave(Behaviour(kind="status", status=422))
-        refused = terminal("endpoints", "test", endpoint["id"], "--wait", "--json", code=1)
+        refused = await terminal.beside("endpoints", "test", endpoint["id"], "--wait", "--json", code=1)
         assert refused.json["verdict"] == "rejected"
         working.terminate()
         _, err = await asyncio.to_thread(working.communicate, timeout=30)

@@ -59,9 +59,10 @@ async def test_a_report_is_watched_day_by_day_and_each_change_is_published_once(
 
 
 async def test_two_watchers_publish_each_change_once(bus: Bus, terminal: Terminal) -> None:
-    watching = [terminal.start("oms", "watch", SAMPLE, "--owners", OWNERS, "--json") for _ in range(2)]
-    ended = await asyncio.gather(*(asyncio.to_thread(one.communicate, timeout=60) for one in watching))
-    assert [one.returncode for one in watching] == [0, 0], ended
+    command = ("oms", "watch", SAMPLE, "--owners", OWNERS, "--json")
+    with terminal.started(*command) as first, terminal.started(*command) as second:
+        ended = [one.communicate(timeout=60) for one in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), ended
     days = [json.loads(line) for out, _ in ended for line in out.splitlines()]
     total = sum(sum(day["published"].values()) + day["parked"] for day in days)
     assert total == len(changes_in_the_sample())
@@ -133,7 +134,7 @@ async def test_a_directory_is_watched_by_name_and_a_file_that_changes_is_read_ag
     feed(folder / "b.csv", "1 KNOWN_1 20", age=100)
     feed(folder / "a.csv", "1 KNOWN_1 10", age=200)
     (folder / "notes.txt").write_text("nothing to read")
-    with terminal.start("oms", "watch", folder, "--every", "0.1s", "--json") as process:
+    with terminal.started("oms", "watch", folder, "--every", "0.1s", "--json") as process:
         await bus.hears(2)
         feed(folder / "a.csv", "1 KNOWN_1 30", age=50)
         await bus.hears(3)

@@ -157,10 +157,12 @@ async def test_events_kept_in_an_outbox_are_relayed_when_the_servers_are_back(
     bus: Bus, terminal: Terminal, body: Path, tmp_path: Path
 ) -> None:
     box = tmp_path / "outbox"
-    away = {"amqp_url": "amqp://127.0.0.1:1", "redis_url": "redis://127.0.0.1:1"}
+    nowhere = "127.0.0.1:1"
     day = ("dam", "--trade-date", "2026-03-05")
     kept = [
-        terminal(*words, "--outbox", box, "--json", **away).json
+        terminal(
+            *words, "--outbox", box, "--json", amqp_url=f"amqp://{nowhere}", redis_url=f"redis://{nowhere}"
+        ).json
         for words in (
             ("publish", TYPE, "--body", body),
             ("market", "close", *day),
