@@ -76,9 +76,7 @@ class Connection:
         StoreUnavailableError, and ConfigurationError for a URL, prefix or password that cannot be used.
         """
         if "{" in prefix or "}" in prefix:
-            raise ConfigurationError(
-                "redis_prefix", "must have no braces: they are the hash tags of the keys"
-            )
+            raise ConfigurationError("key_prefix", "must have no braces: they are the hash tags of the keys")
         connection = cls(
             _pool(url, tls, connections, answer_within), prefix=prefix, answer_within=answer_within
         )

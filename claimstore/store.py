@@ -16,7 +16,12 @@ from claimstore.checks import Finding, examine, insist
 from claimstore.chunks import CHUNK, cut, put_back_chunks, read_chunks, stored_chunks, write_chunks
 from claimstore.claim import CheckedIn, Claim, ClaimStat, new_claim_id
 from claimstore.connection import Connection
-from claimstore.errors import BodyTooLargeError, ClaimExpiredError, ClaimMissingError
+from claimstore.errors import (
+    BodyTooLargeError,
+    ClaimExpiredError,
+    ClaimMissingError,
+    StoreUnavailableError,
+)
 from claimstore.record import HEAD_LIMIT, chunked_record, inline_record, read_head, read_record
 
 INLINE: Final = 1 << 20
@@ -42,7 +47,8 @@ class ClaimStore:
         self._life = int(life.total_seconds())
         self._max_body = max_body
         self._cache = Cache(cache)
-        self._reading: dict[str, asyncio.Task[Claim]] = {}
+        self._reading: dict[str, list[asyncio.Future[Claim]]] = {}
+        self._readers: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def open(
@@ -155,11 +161,7 @@ class ClaimStore:
         self.redeemed += 1
         claim = self._cache.get(claim_id)
         if claim is None:
-            reading = self._reading.get(claim_id)
-            if reading is None:
-                reading = asyncio.create_task(self._read(claim_id, expires))
-                self._reading[claim_id] = reading
-            claim = await asyncio.shield(reading)
+            claim = await self._shared(claim_id, expires)
         return claim if claim.expires == expires else replace(claim, expires=expires)
 
     async def body(self, claim: Claim) -> AsyncIterator[bytes]:
@@ -219,14 +221,36 @@ class ClaimStore:
     def _set(self, place: CheckedIn, record: bytes) -> Awaitable[object]:
         return self.connection.ask("SET", self._key(place.claim_id), record, "EXAT", place.expires)
 
-    async def _read(self, claim_id: str, expires: int) -> Claim:
+    def _shared(self, claim_id: str, expires: int) -> asyncio.Future[Claim]:
+        """Return a future of one's own for the one reading of a claim, which no single asker can cancel."""
+        asker: asyncio.Future[Claim] = asyncio.get_running_loop().create_future()
+        askers = self._reading.get(claim_id)
+        if askers is None:
+            askers = self._reading[claim_id] = []
+            reader = asyncio.create_task(self._read(claim_id, expires, askers))
+            self._readers.add(reader)
+            reader.add_done_callback(self._readers.discard)
+        askers.append(asker)
+        return asker
+
+    async def _read(self, claim_id: str, expires: int, askers: list[asyncio.Future[Claim]]) -> None:
         self.read += 1
+        claim: Claim | None = None
+        error: BaseException = StoreUnavailableError("the claim store was closed")
         try:
             claim = read_record(claim_id, await self._record(claim_id, expires), expires=expires)
+            self._cache.put(claim)
+        except Exception as failed:  # noqa: BLE001 - each asker raises it
+            error = failed
         finally:
             del self._reading[claim_id]
-        self._cache.put(claim)
-        return claim
+            for asker in askers:
+                if asker.done():
+                    continue
+                if claim is not None:
+                    asker.set_result(claim)
+                else:
+                    asker.set_exception(error)
 
     async def _record(self, claim_id: str, expires: int) -> bytes:
         record: bytes | None = await self.connection.ask("GET", self._key(claim_id))

@@ -141,6 +141,8 @@ class Roster:
         endpoint = await self._database.read(lambda sql: endpoints.get(sql, endpoint_id))
         await asyncio.gather(*closing, return_exceptions=True)
         self._ending(self._remove(endpoint, range(1, endpoint.generation + 1)))
+        await self._yard.holds.clear(endpoint_id)
+        await self._yard.progress.clear(endpoint_id)
 
     async def _clear_older(self, found: Mapping[str, Endpoint]) -> None:
         """Empty the queues of earlier generations, and delete each once nobody has anything of it."""

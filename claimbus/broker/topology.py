@@ -1,7 +1,8 @@
 """Every exchange, queue, binding and argument on RabbitMQ. Nothing else spells a name.
 
-Why each is as it is: design, section 6. What an argument says cannot be changed on a queue that exists, so
-names carry what may differ (a rung's delay, an endpoint's generation), and the rest is constant.
+Why each is as it is stands in docs/architecture.md, under "RabbitMQ names". What an argument says cannot be
+changed on a queue that exists, so names carry what may differ (a rung's delay, an endpoint's generation), and
+the rest is constant.
 """
 
 import re

@@ -192,7 +192,7 @@ async def _queues(known: Collection[Endpoint], connection: Connection) -> list[F
     without = [name for name in active if name not in there]
     if without:
         what = f"{', '.join(without)} not there yet; 'claimbus work' makes them"
-        found.append(Finding("warning", "endpoint queues", what))
+        found.append(Finding("warning", "missing queues", what))
     idle = [name for name in active if name in there and not there[name].consumers]
     if idle:
         what = f"no worker consumes {', '.join(idle)}; is 'claimbus work' running?"

@@ -1,6 +1,8 @@
 """The settings of an endpoint, as options of ``endpoints add`` and ``endpoints change``."""
 
+from collections.abc import Iterable
 from datetime import timedelta
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,12 +48,24 @@ CaFile = Annotated[
 ]
 
 
+class Dispensable(Enum):
+    """Settings that an endpoint can do without, by their options."""
+
+    rate_limit = "rate-limit"
+    schema_version = "schema-version"
+    ca_pem = "ca-file"
+
+
+Without = Annotated[list[Dispensable] | None, typer.Option(help="Take a setting away again; repeat it.")]
+
+
 def chosen(
     settings: Settings,
     *,
     timeout: timedelta | None,
     age_limit: timedelta | None,
     ca_file: Path | None,
+    without: Iterable[Dispensable] | None = None,
     **others: object,
 ) -> EndpointSettings:
     """Return the settings that were given, as the database takes them.
@@ -59,6 +73,7 @@ def chosen(
     Raises InvalidInputError for an unreadable CA file, and for an age limit that a claim would not live to.
     """
     given: Any = {name: value for name, value in others.items() if value is not None}
+    given |= {one.name: None for one in without or ()}
     if timeout is not None:
         given["timeout_s"] = timeout.total_seconds()
     if age_limit is not None:

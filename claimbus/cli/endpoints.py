@@ -9,13 +9,14 @@ import typer
 
 from claimbus.cli import endpoint_options as its
 from claimbus.cli import trial
+from claimbus.cli.database import open_database
 from claimbus.cli.options import Actor, AsJson, Reason, duration, group
 from claimbus.cli.output import details, listing, print_json
 from claimbus.cli.provisioning import provision
 from claimbus.cli.settings import load
 from claimbus.database import bindings, endpoints
 from claimbus.database.audit import Act
-from claimbus.database.endpoint import DEFAULTS, Endpoint, State
+from claimbus.database.endpoint import Endpoint, State
 from claimbus.database.endpoints import SECRET_OVERLAP
 from claimbus.database.engine import Database
 
@@ -115,9 +116,7 @@ def change(
     age_limit: its.AgeLimit = None,
     schema_version: its.SchemaVersion = None,
     ca_file: its.CaFile = None,
-    reset: Annotated[
-        list[str] | None, typer.Option(metavar="SETTING", help="Back to its default: rate_limit; repeat it.")
-    ] = None,
+    without: its.Without = None,
     actor: Actor,
     reason: Reason = "",
     as_json: AsJson = False,
@@ -137,12 +136,11 @@ def change(
         age_limit=age_limit,
         schema_version=schema_version,
         ca_file=ca_file,
+        without=without,
     )
-    defaults: Any = {name: DEFAULTS.get(name) for name in reset or ()}
+    allow_http = settings.webhook_allow_http
     _change(
-        lambda sql: endpoints.change(
-            sql, id_, Act(actor, reason), allow_http=settings.webhook_allow_http, **{**wanted, **defaults}
-        ),
+        lambda sql: endpoints.change(sql, id_, Act(actor, reason), allow_http=allow_http, **wanted),
         as_json=as_json,
     )
 
@@ -219,7 +217,7 @@ def _change(change: Callable[..., Endpoint], *, as_json: bool) -> None:
 
 
 def _database() -> Database:
-    return Database.open(load().database_url)
+    return open_database(load())
 
 
 def _show_secret(endpoint: Endpoint, *, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from claimbus.cli.database import open_database
 from claimbus.cli.options import AsJson, Limit, Since, group
 from claimbus.cli.output import listing
 from claimbus.cli.settings import load
@@ -13,7 +14,6 @@ from claimbus.database import attempts as tries
 from claimbus.database import audit as entries
 from claimbus.database import endpoints
 from claimbus.database import holds as hold_events
-from claimbus.database.engine import Database
 from claimbus.database.schema import moment_of
 
 OfEndpoint = Annotated[str | None, typer.Option("--endpoint", metavar="ID", help="Only this endpoint's.")]
@@ -49,7 +49,7 @@ def list_attempts(
         verdicts=verdict or None,
         since=since,
     )
-    with Database.open(load().database_url) as database, database.snapshot() as sql:
+    with open_database(load()) as database, database.snapshot() as sql:
         found = tries.find(sql, wanted, limit=limit).rows
     columns = (
         "started_at",
@@ -84,7 +84,7 @@ def list_holds(
         rows, columns = asyncio.run(_held(endpoint)), ("endpoint_id", "since", "failures", "next_probe")
         listing(rows, columns, as_json=as_json, empty="no endpoint is held")
         return
-    with Database.open(load().database_url) as database, database.snapshot() as sql:
+    with open_database(load()) as database, database.snapshot() as sql:
         found = hold_events.find(sql, endpoint_id=endpoint, since=since, limit=limit)
     columns = ("at", "endpoint_id", "what", "reason")
     listing([asdict(one) for one in found], columns, as_json=as_json, empty="no endpoint was held")
@@ -103,7 +103,7 @@ def list_entries(
     as_json: AsJson = False,
 ) -> None:
     """List changes, newest first."""
-    with Database.open(load().database_url) as database, database.snapshot() as sql:
+    with open_database(load()) as database, database.snapshot() as sql:
         page = entries.find(sql, kind=kind, object_id=object_, actor=actor, since=since, limit=limit)
     columns = ("at", "actor", "action", "kind", "object_id", "reason")
     listing([asdict(one) for one in page.rows], columns, as_json=as_json, empty="nothing was changed")

@@ -13,7 +13,9 @@ import typer
 from claimbus.cli.options import AsJson, InOutbox, To, day, group, moment
 from claimbus.cli.publish import audience, send
 from claimbus.cli.settings import load
+from claimbus.events.errors import InvalidInputError
 from claimbus.events.markets import market_event
+from claimstore.errors import IdentityConflictError
 
 EVENTS: Final = {
     "open": ("opened", "The market takes bids."),
@@ -64,7 +66,13 @@ def _command(event: str) -> Callable[..., None]:
             audience=audience(to),
             timezone=settings.feed_timezone,
         )
-        send(settings, happened, fresh=False, outbox=outbox, as_json=as_json)
+        try:
+            send(settings, happened, fresh=False, outbox=outbox, as_json=as_json)
+        except IdentityConflictError as told_before:
+            raise InvalidInputError(
+                "occurrence",
+                "this was told before with other facts; --occurrence tells that it happened again",
+            ) from told_before
 
     return tell
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
 
+import structlog
 import typer
 
 from claimbus.cli import parking
@@ -26,6 +27,8 @@ from claimstore.memory import OutageMemory
 from producers.oms import ABANDONED_AFTER, Taken, Watcher
 
 COLUMNS: Final = ("file", "at", "outages", *OUTAGE_CHANGES, "parked", "unreadable", "note")
+
+_log = structlog.get_logger("claimbus.cli.oms")
 
 app = group("Outages: watch snapshots, release parked events.")
 app.command("parked")(parking.list_parked)
@@ -106,7 +109,7 @@ async def _watcher(wiring: Wiring, feed: str, owners_file: Path | None) -> Watch
         export = importing.read(owners_file, ZoneInfo(settings.feed_timezone))
         for problem in export.problems:
             say(str(problem))
-        owners, known = owners_of(row.entitlement for row in export.rows), None
+        owners, known = owners_of(row.entitlement for row in export.rows), None  # the file says who there is
     return Watcher(
         wiring.producer(store, publisher, feed, database=known),
         OutageMemory(store.connection, feed),
@@ -137,7 +140,7 @@ async def _keep_watching(
                     files.put_back(file)
                     raise
         except UnavailableError as away:
-            say(f"claimbus: {away}; trying again")
+            _log.warning("not watched", reason=str(away), next="try again")
         show()
         try:
             async with asyncio.timeout(every.total_seconds()):

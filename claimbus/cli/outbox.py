@@ -1,7 +1,7 @@
 """``claimbus outbox``: events kept in a file until RabbitMQ and Redis take them."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,6 @@ from claimbus.cli.options import AsJson, duration, group
 from claimbus.cli.output import listing, print_json, progress, say
 from claimbus.cli.settings import load
 from claimbus.cli.wiring import COMMAND_WITHIN, open_producer
-from claimbus.database.schema import moment_of
 from claimbus.events.errors import UnavailableError
 from producers.outbox import Outbox, OutboxBusyError
 from producers.relay import Relayed, relay
@@ -32,7 +31,7 @@ def list_(file: File, as_json: AsJson = False) -> None:
     with Outbox(_there(file)) as outbox:
         rows = [entry._asdict() for entry in outbox.entries()]
     for row in rows:
-        row["put_at"] = moment_of(row.pop("put_ms"))
+        row["put_at"] = datetime.fromtimestamp(row.pop("put_ms") / 1000, UTC)
     columns = ("number", "put_at", "type", "message_id", "size", "reason")
     listing(rows, columns, as_json=as_json, empty="the outbox is empty")
 

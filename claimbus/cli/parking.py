@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from claimbus.cli.database import open_database
 from claimbus.cli.options import Actor, AsJson, Limit, Reason, To
 from claimbus.cli.output import listing
 from claimbus.cli.settings import load
@@ -28,7 +29,7 @@ def list_parked(
     as_json: AsJson = False,
 ) -> None:
     """List events that are parked since nobody owned their resource, newest first."""
-    with Database.open(load().database_url) as database, database.snapshot() as sql:
+    with open_database(load()) as database, database.snapshot() as sql:
         found = parked.find(sql, released=released, limit=limit).rows
     rows = [asdict(one) | {"type": one.attributes["type"]} for one in found]
     columns = ("message_id", "resource_id", "type", "parked_at", "released_at", "released_by")

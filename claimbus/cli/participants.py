@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from claimbus.cli.database import open_database
 from claimbus.cli.options import Actor, AsJson, Reason, group
 from claimbus.cli.output import details, listing, print_json, say
 from claimbus.cli.provisioning import provision
@@ -129,7 +130,7 @@ def open_types(
 
 
 def _database() -> Database:
-    return Database.open(load().database_url)
+    return open_database(load())
 
 
 def _facts(one: Participant) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from claimbus.cli.database import open_database
 from claimbus.cli.endpoint_options import Id
 from claimbus.cli.options import Actor, AsJson, Reason, duration
 from claimbus.cli.output import details, say
@@ -49,7 +50,7 @@ def verify(id_: Id, *, actor: Actor, reason: Reason = "", as_json: AsJson = Fals
     An endpoint that answers with a 2xx status is marked as verified.
     """
     settings = load()
-    with Database.open(settings.database_url) as database:
+    with open_database(settings) as database:
         with database.snapshot() as sql:
             endpoint = _webhook(endpoints.get(sql, id_))
         answer = asyncio.run(_post(settings, endpoint))
@@ -105,31 +106,36 @@ async def _post(settings: Settings, endpoint: Endpoint) -> Answer:
 async def _send(settings: Settings, endpoint_id: str, within: timedelta) -> tuple[str, Attempt | None]:
     async with Wiring(settings, within=COMMAND_WITHIN) as wiring:
         database, store = wiring.database(), await wiring.store()
+        publisher = await wiring.publisher("test: publishes")
         endpoint = await database.read(lambda sql: endpoints.get(sql, endpoint_id))
-        if endpoint.removed_at is not None or endpoint.state != "active":
-            state = "removed" if endpoint.removed_at else endpoint.state
+        state = "removed" if endpoint.removed_at else endpoint.state
+        if state != "active":
             raise InvalidInputError("endpoint", f"{endpoint_id} is {state}: nothing is delivered to it")
         event = _event(settings, endpoint)
         checked_in = await store.check_in(event)
-        now = int(time.time())
         ticket = Ticket(
             claim_id=checked_in.claim_id,
             message_id=event.identity,
             type=event.type,
-            timestamp=now,
+            timestamp=int(time.time()),
             expires=checked_in.expires,
             partitionkey=event.partitionkey,
             endpoint=endpoint_id,
         )
-        await (await wiring.publisher("test: publishes")).publish_redelivery(ticket)
-        wanted = attempts.Filter(endpoint_ids=[endpoint_id], message_id=event.identity)
-        deadline = time.monotonic() + within.total_seconds()
-        while time.monotonic() < deadline:
-            page = await database.read(lambda sql: attempts.find(sql, wanted, limit=1))
-            if page.rows:
-                return event.identity, page.rows[0]
-            await asyncio.sleep(LOOK_EVERY)
-        return event.identity, None
+        await publisher.publish_redelivery(ticket)
+        return event.identity, await _attempt(database, ticket, within)
+
+
+async def _attempt(database: Database, ticket: Ticket, within: timedelta) -> Attempt | None:
+    """Return the first attempt to deliver a ticket; None when there is none within this time."""
+    wanted = attempts.Filter(message_id=ticket.message_id)
+    deadline = time.monotonic() + within.total_seconds()
+    while time.monotonic() < deadline:
+        page = await database.read(lambda sql: attempts.find(sql, wanted, limit=1))
+        if page.rows:
+            return page.rows[0]
+        await asyncio.sleep(LOOK_EVERY)
+    return None
 
 
 def _event(settings: Settings, endpoint: Endpoint) -> Event:

@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -36,25 +37,41 @@ class Files:
     def all(self) -> Iterator[Path]:
         """Yield every file. Raises InvalidFeedError for a path that is not there."""
         for path in self._paths:
-            if path.is_dir():
-                yield from sorted(file for file in path.iterdir() if file.name.lower().endswith(SUFFIXES))
-            elif path.exists():
-                yield path
-            else:
+            if not path.exists():
                 raise InvalidFeedError(str(path), "is no file and no directory")
+            yield from _files(path)
 
     def changed(self) -> Iterator[Path]:
-        """Yield the files that are not as they were when they were yielded last, and `put_back` since."""
-        for file in self.all():
-            found = file.stat()
-            stamp = found.st_ino, found.st_size, found.st_mtime_ns
-            if stamp != self._taken.get(file) and time.time() - found.st_mtime >= SETTLED:
+        """Yield the files that are not as they were when they were yielded last, or were `put_back` since.
+
+        One that is away for the moment is left out, and so is one that was written just now.
+        """
+        for file in chain.from_iterable(map(_files, self._paths)):
+            stamp = _settled(file)
+            if stamp is not None and stamp != self._taken.get(file):
                 self._taken[file] = stamp
                 yield file
 
     def put_back(self, file: Path) -> None:
         """Let a file be read again."""
         self._taken.pop(file, None)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.name.lower().endswith(SUFFIXES))
+
+
+def _settled(file: Path) -> Stamp | None:
+    """Return what tells a file's states apart; None while it is away, or may still be written."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    if time.time() - found.st_mtime < SETTLED:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class Watch:

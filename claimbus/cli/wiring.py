@@ -11,6 +11,7 @@ from typing import Final
 from claimbus.broker.connection import Connection
 from claimbus.broker.publisher import Publisher
 from claimbus.broker.topology import Topology, parse_ladder
+from claimbus.cli.database import open_database
 from claimbus.cli.settings import Settings
 from claimbus.database import endpoints, participants
 from claimbus.database.endpoint import Endpoint
@@ -62,9 +63,7 @@ class Wiring:
 
     def database(self) -> Database:
         """Open the database, its schema brought up to date."""
-        settings = self.settings
-        timeout = settings.database_timeout.total_seconds()
-        return self._open.enter_context(Database.open(settings.database_url, lock_timeout_s=timeout))
+        return self._open.enter_context(open_database(self.settings))
 
     async def store(self, *, strict: bool = True) -> ClaimStore:
         """Open the claim store; if ``strict``, refuse a Redis that would lose claims."""

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping, select, update
 from claimbus.database import audit, names
 from claimbus.database.audit import Act, Subject
 from claimbus.database.errors import DuplicateError, NotFoundError
-from claimbus.database.schema import contacts, organisations, participants
+from claimbus.database.schema import contacts, endpoints, organisations, participants
 from claimbus.database.statements import insert_new
 from claimbus.events.routing import check_pattern, matches
 
@@ -112,8 +112,13 @@ def move(connection: Connection, participant_id: str, organisation_id: str, act:
 def open_event_types(
     connection: Connection, participant_id: str, patterns: tuple[str, ...], act: Act
 ) -> Participant:
-    """Open exactly the event types that these patterns match; none closes them all."""
+    """Open exactly the event types that these patterns match; none closes them all.
+
+    The revisions of its endpoints grow: workers then see to their bindings.
+    """
     _check_types(patterns)
+    of_participant = update(endpoints).filter_by(participant_id=participant_id)
+    connection.execute(of_participant.values(revision=endpoints.c.revision + 1))
     return _change(connection, participant_id, act, "event types opened", {"event_types": list(patterns)})
 
 

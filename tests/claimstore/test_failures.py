@@ -130,5 +130,5 @@ async def test_what_is_no_redis_url_stops_the_start(url: str) -> None:
 
 
 async def test_a_prefix_with_braces_stops_the_start(redis_url: str) -> None:
-    with pytest.raises(ConfigurationError, match="redis_prefix"):
+    with pytest.raises(ConfigurationError, match="key_prefix"):
         await Connection.open(redis_url, prefix="{mine}:")

@@ -38,13 +38,18 @@ class Terminal:
         self.settings = dict(settings)
         self.directory = directory
 
-    def __call__(self, *words: object, code: int = 0, stdin: bytes | None = None, **settings: str) -> Answer:
-        """Run a command in this process; settings are given without ``CLAIMBUS_``, in lower case.
+    def but(self, **settings: str) -> "Terminal":
+        """A terminal with other settings, given without ``CLAIMBUS_`` and in lower case."""
+        others = {f"CLAIMBUS_{name.upper()}": value for name, value in settings.items()}
+        return Terminal(self.settings | others, self.directory)
+
+    def __call__(self, *words: object, code: int = 0, stdin: bytes | None = None) -> Answer:
+        """Run a command in this process, to its end.
 
         In a thread of its own, since it has an event loop of its own, and the test may have one too.
         """
         level = logging.getLogger().level
-        typed, environment = [str(word) for word in words], self._environment(settings)
+        typed, environment = [str(word) for word in words], self._environment()
         try:
             with ThreadPoolExecutor(1) as thread:
                 result = thread.submit(CliRunner().invoke, app, typed, stdin, environment).result()
@@ -56,12 +61,12 @@ class Terminal:
         return Answer(result.exit_code, result.stdout, result.stderr)
 
     @contextmanager
-    def started(self, *words: object, **settings: str) -> Iterator["Popen[str]"]:
+    def started(self, *words: object) -> Iterator["Popen[str]"]:
         """Start a command as a process of its own, and see to it that it ends."""
         with Popen(
             [sys.executable, "-W", "error", "-m", "claimbus", *map(str, words)],
             cwd=self.directory,
-            env=self._environment(settings),
+            env=self._environment(),
             stdout=PIPE,
             stderr=PIPE,
             text=True,
@@ -82,7 +87,6 @@ class Terminal:
         found: Any = management("GET", path)
         return {(one["source"], one["routing_key"]) for one in found if one["source"]}
 
-    def _environment(self, settings: Mapping[str, str]) -> dict[str, str]:
-        chosen = self.settings | {f"CLAIMBUS_{name.upper()}": value for name, value in settings.items()}
+    def _environment(self) -> dict[str, str]:
         others = {name: value for name, value in os.environ.items() if not name.startswith("CLAIMBUS_")}
-        return {**others, "TERMINAL_WIDTH": "100", "NO_COLOR": "1", **chosen}
+        return {**others, "TERMINAL_WIDTH": "100", "NO_COLOR": "1", **self.settings}

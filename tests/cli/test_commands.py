@@ -74,9 +74,9 @@ def test_wrong_usage_exits_with_2_and_a_near_miss_is_suggested(terminal: Termina
 
 
 def test_an_error_is_one_line_that_names_the_setting(terminal: Terminal) -> None:
-    told = terminal("participants", "list", code=1, databse_url="x").err
+    told = terminal.but(databse_url="x")("participants", "list", code=1).err
     assert told == "claimbus: CLAIMBUS_DATABSE_URL: is no setting; 'claimbus settings' lists them all\n"
-    told = terminal("market", "close", "dam", "--trade-date", "today", code=1, retry_ladder="5x").err
+    told = terminal.but(retry_ladder="5x")("market", "close", "dam", "--trade-date", "today", code=1).err
     assert told.startswith("claimbus: CLAIMBUS_RETRY_LADDER: '5x' is no delay")
 
 
@@ -86,8 +86,8 @@ def test_a_missing_server_is_one_line_that_says_where_to_look(
     monkeypatch.setattr("claimbus.cli.publish.COMMAND_WITHIN", 0.1)
     command = ("market", "close", "dam", "--trade-date", "today")
     for answer in (
-        terminal(*command, code=1, redis_url="redis://127.0.0.1:1"),
-        terminal(*command, code=1, amqp_url="amqp://127.0.0.1:1"),
+        terminal.but(redis_url="redis://127.0.0.1:1")(*command, code=1),
+        terminal.but(amqp_url="amqp://127.0.0.1:1")(*command, code=1),
     ):
         told = answer.err
         assert told.count("\n") == 1
@@ -96,7 +96,7 @@ def test_a_missing_server_is_one_line_that_says_where_to_look(
 
 
 def test_a_database_that_is_none_is_one_line(terminal: Terminal, tmp_path: Path) -> None:
-    told = terminal("endpoints", "list", code=1, database_url=f"sqlite:///{tmp_path}/no/such.db").err
+    told = terminal.but(database_url=f"sqlite:///{tmp_path}/no/such.db")("endpoints", "list", code=1).err
     assert told.count("\n") == 1
     assert "CLAIMBUS_DATABASE_URL" in told
 

@@ -96,8 +96,8 @@ def test_settings_are_changed_and_reset(terminal: Terminal) -> None:
         "--name",
         "first",
         "--no-latest-only",
-        "--reset",
-        "rate_limit",
+        "--without",
+        "rate-limit",
         "--json",
     ).json
     assert (changed["name"], changed["latest_only"], changed["rate_limit"]) == ("first", False, None)
@@ -144,7 +144,7 @@ def test_without_rabbitmq_the_endpoint_is_kept_and_workers_will_bind_it(
 ) -> None:
     monkeypatch.setattr("claimbus.cli.provisioning.COMMAND_WITHIN", 0.1)
     words = ("endpoints", "add", "PGAE", "--name", "one", "--url", "https://a.example/", "--json")
-    answer = terminal(*words, amqp_url="amqp://127.0.0.1:1")
+    answer = terminal.but(amqp_url="amqp://127.0.0.1:1")(*words)
     assert "the workers will see to" in answer.err
     assert answer.err.count("\n") == 1
     assert [one["id"] for one in terminal("endpoints", "list", "--json").json] == [answer.json["id"]]
@@ -246,7 +246,7 @@ async def test_a_worker_delivers_a_test_event_to_that_endpoint_only(
     first, second = await receivers.add("first"), await receivers.add("second")
     endpoint = await added_to(first, terminal)
     await added_to(second, terminal)
-    with terminal.started("work", "--processes", "2", log_format="json") as working:
+    with terminal.but(log_format="json").started("work", "--processes", "2") as working:
         tested = await terminal.beside("endpoints", "test", endpoint["id"], "--wait", "--json")
         assert (tested.json["verdict"], tested.json["status"]) == ("delivered", 204)
         await first.behave(Behaviour(kind="status", status=422))

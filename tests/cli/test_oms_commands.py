@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from claimbus.cli.watching import Files
 from tests.cli.terminal import Terminal
 from tests.producers.bus import Bus
 from tests.producers.watchers import SAMPLE, changes_in_the_sample
@@ -150,6 +151,19 @@ async def test_a_directory_is_watched_by_name_and_a_file_that_changes_is_read_ag
         "c.csv",
     ]
     assert [ticket.sequence for ticket in tickets] == [1, 2, 3, 4]
+
+
+def test_a_file_that_may_still_be_written_is_left_for_later(tmp_path: Path) -> None:
+    file = tmp_path / "feed.csv"
+    files = Files([file, tmp_path])
+    assert list(files.changed()) == []
+    feed(file, "1 KNOWN_1 10", age=0)
+    assert list(files.changed()) == []
+    feed(file, "1 KNOWN_1 10", age=5)
+    assert list(files.changed()) == [file]
+    assert list(files.changed()) == []
+    files.put_back(file)
+    assert list(files.changed()) == [file]
 
 
 def test_two_feeds_do_not_know_each_other(terminal: Terminal, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ async def test_a_large_body_is_streamed(bus: Bus, terminal: Terminal, tmp_path: 
     claim = await bus.redeem(ticket)
     assert claim.chunks > 0
     assert b"".join([piece async for piece in bus.store.body(claim)]) == content
-    answer = terminal(*command, "--body", tmp_path / "prices.bin", code=1, max_body="2000000")
+    answer = terminal.but(max_body="2000000")(*command, "--body", tmp_path / "prices.bin", code=1)
     assert "the limit is 2,000,000" in answer.err
     assert len(bus.tickets) == 1
 
@@ -157,12 +157,10 @@ async def test_events_kept_in_an_outbox_are_relayed_when_the_servers_are_back(
     bus: Bus, terminal: Terminal, body: Path, tmp_path: Path
 ) -> None:
     box = tmp_path / "outbox"
-    nowhere = "127.0.0.1:1"
+    away = terminal.but(amqp_url="amqp://127.0.0.1:1", redis_url="redis://127.0.0.1:1")
     day = ("dam", "--trade-date", "2026-03-05")
     kept = [
-        terminal(
-            *words, "--outbox", box, "--json", amqp_url=f"amqp://{nowhere}", redis_url=f"redis://{nowhere}"
-        ).json
+        away(*words, "--outbox", box, "--json").json
         for words in (
             ("publish", TYPE, "--body", body),
             ("market", "close", *day),

@@ -1,6 +1,5 @@
 """A run of the demo in which real processes are killed, and the demo's own verdict on it."""
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -11,9 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from claimbus.cli.demo.child import child
-from claimbus.cli.demo.performance import Performance
-from claimbus.cli.demo.run import work
+from claimbus.cli.demo.child import child, work
+from claimbus.cli.demo.run import Run
 from claimbus.cli.demo.scenario import Scenario
 from claimbus.cli.demo.sending import OMS
 from claimbus.cli.demo.stage import Stage, settings_of
@@ -29,7 +27,7 @@ class Play:
     """A stage, what is played on it, and the processes besides."""
 
     stage: Stage
-    performance: Performance
+    run: Run
     directory: Path
     environment: dict[str, str]
     processes: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -52,8 +50,8 @@ class Play:
         """Wait until the receivers have had so many requests."""
 
         def seen() -> bool:
-            self.performance.sight.look()
-            return self.performance.sight.requests >= count
+            self.run.sight.look()
+            return self.run.sight.requests >= count
 
         await eventually(seen, within=30)
 
@@ -65,14 +63,14 @@ class Play:
 
     async def verdict(self) -> Verdict:
         """Wait until all is settled, end the workers in order, and judge."""
-        await self.performance.settle()
+        await self.run.settle()
         await self.processes.aclose()
-        return await self.performance.judge(0.0)
+        return await self.run.judge(0.0)
 
 
 @asynccontextmanager
 async def playing(
-    scenario: Scenario, directory: Path, *, amqp_url: str, redis_url: str, key_prefix: str
+    scenario: Scenario, directory: Path, amqp_url: str, redis_url: str, key_prefix: str
 ) -> AsyncIterator[Play]:
     """Open a stage in ``directory`` on these servers; all processes end with it."""
     settings = settings_of(scenario.plan, directory, amqp_url=amqp_url, redis_url=redis_url)
@@ -83,9 +81,9 @@ async def playing(
     view.plan(scenario.plan, scenario.expectation)
     async with (
         Stage.open(scenario, Settings.model_validate(read), directory) as stage,
-        Performance.open(stage, view) as performance,
+        Run.open(stage, view) as run,
     ):
-        play = Play(stage, performance, directory, others | settings)
+        play = Play(stage, run, directory, others | settings)
         async with play.processes:
             yield play
 

@@ -54,10 +54,23 @@ class Bus:
         """How many claims are in the store."""
         return len(await self.store.connection.ask("KEYS", f"{self.prefix}claim:*"))
 
-    def another_producer(self, publisher: Publisher, **wiring: Callable[..., object]) -> Producer:
+    def another_producer(
+        self,
+        publisher: Publisher,
+        *,
+        participants: Callable[[], frozenset[str]] | None = None,
+        published: Callable[[str], None] | None = None,
+    ) -> Producer:
         """A producer on the same store."""
         identities = Identities(self.store.connection, life=LIFE)
-        return Producer(self.store, identities, publisher, source=SOURCE, **wiring)  # type: ignore[arg-type]
+        return Producer(
+            self.store,
+            identities,
+            publisher,
+            source=SOURCE,
+            participants=participants,
+            published=published,
+        )
 
 
 def closed(

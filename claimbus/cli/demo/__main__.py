@@ -2,36 +2,41 @@
 
 import asyncio
 import json
-import logging
 import os
 import shutil
 import signal
 import tempfile
 import time
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, redirect_stderr
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
-import structlog
 import typer
 from rich.console import Console
 
-from claimbus.cli.demo.run import run
+from claimbus.cli.demo.child import child, last_words, work
+from claimbus.cli.demo.run import Run
 from claimbus.cli.demo.scenario import Scenario, make_scenario
-from claimbus.cli.demo.stage import settings_of
+from claimbus.cli.demo.stage import Stage, settings_of
 from claimbus.cli.demo.summary import prospect, summary
 from claimbus.cli.demo.verdict import Verdict
 from claimbus.cli.demo.vhost import own_vhost
 from claimbus.cli.demo.view import View
+from claimbus.cli.logs import configure_logs
 from claimbus.cli.settings import load
-from claimbus.events.errors import ClaimbusError, ConfigurationError
+from claimbus.events.errors import ClaimbusError, ConfigurationError, UnavailableError
 from producers.producer import PublishingFailedError
 
 AMQP_URL, REDIS_URL, MANAGEMENT_URL = "CLAIMBUS_AMQP_URL", "CLAIMBUS_REDIS_URL", "CLAIMBUS_MANAGEMENT_URL"
-PREFIX: Final = "demo-"
+WORKERS: Final = 2
+WORKER: Final = "worker"
+"""The name of their log."""
+
+PREFIX: Final = "claimbus-demo-"
 KEPT: Final = 24 * 3600.0
 """Seconds for which what a run wrote is kept."""
 
@@ -80,13 +85,31 @@ async def _demo(scenario: Scenario, console: Console) -> Verdict:
     _log_to(directory / "demo.log")
     console.print(prospect(scenario))
     with View(console, live=True) as view:
-        async with _place(directory.name, view) as amqp_url:
+        async with _place(directory.name, view) as (amqp_url, own_vhost):
             redis_url = os.environ[REDIS_URL]
             settings = settings_of(scenario.plan, directory, amqp_url=amqp_url, redis_url=redis_url)
             _settle_in(settings, directory)
-            verdict = await run(scenario, load(), os.environ, directory, view)
+            verdict = await _run(scenario, directory, view, own_vhost=own_vhost)
     console.print(summary(verdict, directory))
     return verdict
+
+
+async def _run(scenario: Scenario, directory: Path, view: View, *, own_vhost: bool) -> Verdict:
+    began = time.monotonic()
+    view.phase("participants", f"{len(scenario.participants)}, with their endpoints and receivers")
+    view.plan(scenario.plan, scenario.expectation)
+    async with (
+        Stage.open(scenario, load(), directory, own_vhost=own_vhost) as stage,
+        Run.open(stage, view) as run,
+    ):
+        async with child(work(WORKERS), directory, WORKER, os.environ) as worker:
+            await run.carry_out(_mind(worker, directory))
+        return await run.judge(time.monotonic() - began)
+
+
+async def _mind(worker: Process, directory: Path) -> None:
+    await worker.wait()
+    raise UnavailableError(f"the workers ended. {last_words(directory, WORKER)}")
 
 
 def _require_servers() -> None:
@@ -96,16 +119,16 @@ def _require_servers() -> None:
 
 
 @asynccontextmanager
-async def _place(name: str, view: View) -> AsyncIterator[str]:
-    """Yield the URL of a vhost of the run's own or, without the management API, of the one given."""
+async def _place(name: str, view: View) -> AsyncIterator[tuple[str, bool]]:
+    """Yield the URL of a vhost, and whether it is the run's own: without the management API it cannot be."""
     amqp_url, management_url = os.environ[AMQP_URL], os.environ.get(MANAGEMENT_URL)
     if management_url is None:
         view.phase("services", f"in the vhost of {AMQP_URL}, which nobody else should use meanwhile")
-        yield amqp_url
+        yield amqp_url, False
         return
     view.phase("services", f"in a vhost of its own, {name}")
     async with own_vhost(management_url, amqp_url, name) as url:
-        yield url
+        yield url, True
 
 
 def _settle_in(settings: Mapping[str, str], directory: Path) -> None:
@@ -129,12 +152,8 @@ def _fresh_directory() -> Path:
 
 def _log_to(file: Path) -> None:
     """Keep our own log out of what is shown."""
-    log = file.open("a", buffering=1)
-    logging.basicConfig(stream=log, level=logging.WARNING, format="%(asctime)s %(message)s")
-    structlog.configure(
-        processors=[structlog.processors.TimeStamper(fmt="iso"), structlog.processors.JSONRenderer()],
-        logger_factory=structlog.WriteLoggerFactory(file=log),
-    )
+    with redirect_stderr(file.open("a")):
+        configure_logs("warning", "json")
 
 
 if __name__ == "__main__":

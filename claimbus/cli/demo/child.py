@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -61,6 +62,11 @@ async def end(process: Process) -> None:
         if not isinstance(late, TimeoutError):
             raise
         await process.wait()
+
+
+def work(processes: int = 1) -> list[str]:
+    """Return the command that runs workers."""
+    return [sys.executable, "-m", "claimbus", "work", "--processes", str(processes)]
 
 
 def last_words(directory: Path, name: str) -> str:

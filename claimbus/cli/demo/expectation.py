@@ -151,8 +151,15 @@ def matches(pattern: str, event_type: str) -> bool:
 
 
 def read_owners(path: Path) -> list[Owner]:
-    """Read an owners file: organisation, participant, resource_id, valid_from, valid_to (may be empty)."""
+    """Read an owners file: organisation, participant, resource_id, valid_from, valid_to (may be empty).
+
+    Raises ValueError for a file without one of these columns, and for what is no date.
+    """
     with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = csv.DictReader(file)
+        for name in Owner._fields:
+            if name not in (lines.fieldnames or ()):
+                raise ValueError(f"{path.name}: line 1: there is no column {name}")
         return [
             Owner(
                 organisation=line["organisation"],
@@ -161,7 +168,7 @@ def read_owners(path: Path) -> list[Owner]:
                 valid_from=date.fromisoformat(line["valid_from"]),
                 valid_to=date.fromisoformat(line["valid_to"]) if line["valid_to"] else None,
             )
-            for line in csv.DictReader(file)
+            for line in lines
         ]
 
 

@@ -63,7 +63,7 @@ class Plan:
 
     participants: tuple[Participant, ...]
     calendar: tuple[MarketEvent, ...]
-    ladder: tuple[float, ...] = (2, 4, 8, 15, 30)
+    ladder: tuple[float, ...] = (2, 3, 5, 8, 12)
     probes: tuple[float, ...] = (0.5, 1, 2, 4)
 
     @property

@@ -1,51 +1,198 @@
-"""The demo from its first process to its verdict."""
+"""A run of the demo on an open stage: day by day, until all is settled, and then judged."""
 
-import sys
+import asyncio
 import time
-from asyncio.subprocess import Process
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Final
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, closing, suppress
+from itertools import islice
+from typing import Any, Final
 
-from claimbus.cli.demo.child import child, last_words
-from claimbus.cli.demo.performance import Performance
-from claimbus.cli.demo.scenario import Scenario
-from claimbus.cli.demo.stage import Stage
-from claimbus.cli.demo.verdict import Verdict
+from claimbus.cli.demo.receipt import read_receipts
+from claimbus.cli.demo.records import Letters, Records
+from claimbus.cli.demo.sending import Sender
+from claimbus.cli.demo.sight import Sight
+from claimbus.cli.demo.stage import DOWN, Stage
+from claimbus.cli.demo.verdict import Pair, Verdict, judge, pair_of
 from claimbus.cli.demo.view import View
-from claimbus.cli.settings import Settings
 from claimbus.events.errors import UnavailableError
+from producers import feed
 
-WORKERS: Final = 2
-WORKER: Final = "worker"
-"""The name of their log."""
+LOOK_EVERY: Final = 0.25
+"""Seconds between two looks at how it goes."""
 
+READY_WITHIN: Final = 60.0
+"""Seconds for the workers to take up all queues."""
 
-def work(processes: int = 1) -> list[str]:
-    """Return the command that runs workers."""
-    return [sys.executable, "-m", "claimbus", "work", "--processes", str(processes)]
+PATIENCE: Final = 45.0
+"""Seconds without anything new after which what is missing is lost; the ladder's longest pause is 12."""
 
-
-async def run(
-    scenario: Scenario, settings: Settings, environment: Mapping[str, str], directory: Path, view: View
-) -> Verdict:
-    """Play a scenario on the servers of ``settings``, which ``environment`` gives to the workers too.
-
-    Everything that is written is in ``directory``. Raises UnavailableError, ConfigurationError,
-    InvalidFeedError, and PublishingFailedError.
-    """
-    began = time.monotonic()
-    view.phase("participants", f"{len(scenario.participants)}, with their endpoints and receivers")
-    view.plan(scenario.plan, scenario.expectation)
-    async with (
-        Stage.open(scenario, settings, directory) as stage,
-        Performance.open(stage, view) as performance,
-    ):
-        async with child(work(WORKERS), directory, WORKER, environment) as worker:
-            await performance.play(_mind(worker, directory))
-        return await performance.judge(time.monotonic() - began)
+DAY: Final = 1.5
+ALL_DAYS: Final = 9.0
+"""Seconds that a trade date takes at least, and all of them together: no faster than one can follow."""
 
 
-async def _mind(worker: Process, directory: Path) -> None:
-    await worker.wait()
-    raise UnavailableError(f"the workers ended. {last_words(directory, WORKER)}")
+class Run:
+    """Opened by `open`. ``sight`` is what can be seen of it."""
+
+    def __init__(self, stage: Stage, view: View, sight: Sight, letters: Letters) -> None:
+        self.sight = sight
+        self._stage = stage
+        self._view = view
+        self._letters = letters
+        self._records = Records(stage)
+        self._published = 0
+        self._superseded = 0
+        self._down: dict[str, float] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, stage: Stage, view: View) -> AsyncIterator["Run"]:
+        """Begin to watch the stage. Raises UnavailableError."""
+        with closing(Sight(stage.scenario, stage.receivers.record)) as sight:
+            async with Letters.open(stage) as letters:
+                yield cls(stage, view, sight, letters)
+
+    async def carry_out(self, *companions: Coroutine[Any, Any, None]) -> None:
+        """Publish everything, once workers are there, and see it settled.
+
+        A companion that fails ends it. Raises what `publish` and `settle` raise.
+        """
+        async with _beside(*companions):
+            self._view.phase("participants", "waiting for the workers")
+            await _until(self._records.consumed, within=READY_WITHIN, what="the workers take up no queues")
+            async with _beside(self._watch()):
+                await self.publish()
+            self._view.phase("deliver", "until everything has come or is given up")
+            await self.settle()
+
+    async def publish(self, *, outages: bool = True) -> None:
+        """Publish trade date by trade date; on the way, what is to go down does, and comes back.
+
+        ``outages``: watch them too. Raises UnavailableError, InvalidFeedError, and PublishingFailedError.
+        """
+        stage, dates = self._stage, self._stage.scenario.trade_dates
+        sender = Sender.wired(stage.wiring, stage.database, stage.store, stage.publisher, self._count)
+        snapshots = islice(feed.read(stage.scenario.report), len(dates))
+        for number, (trade_date, snapshot) in enumerate(zip(dates, snapshots, strict=True)):
+            over = time.monotonic() + min(DAY, ALL_DAYS / len(dates))
+            self._view.day(trade_date)
+            await self._take_down(number)
+            await sender.publish_day(snapshot if outages else None, stage.scenario.market_events(trade_date))
+            await asyncio.sleep(over - time.monotonic())
+            await self._bring_back(number)
+
+    async def settle(self) -> None:
+        """Wait until everything that is due has come or is given up, nothing waits, and nothing is held.
+
+        Return also when nothing moves any more; the verdict tells what is missing.
+        """
+        moved, before = time.monotonic(), self._so_far()
+        while not await self._settled():
+            if self._so_far() != before:
+                moved, before = time.monotonic(), self._so_far()
+            elif time.monotonic() - moved > PATIENCE:
+                missing = len(await self._missing())
+                self._view.phase("deliver", f"nothing new for {PATIENCE:.0f} s; {missing} are missing")
+                return
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def judge(self, seconds: float) -> Verdict:
+        """Judge, once no worker runs any more; it has taken so many ``seconds``."""
+        self._view.phase("judge", "by what the receivers themselves wrote down")
+        await _until(self._letters.complete, within=READY_WITHIN, what="the dead letters cannot be read")
+        scenario = self._stage.scenario
+        return await asyncio.to_thread(
+            judge,
+            scenario.plan,
+            scenario.expectation,
+            read_receipts(self._stage.receivers.record),
+            published=await self._records.published(),
+            endpoints=self._stage.participants,
+            letters=self._letters.rows,
+            superseded=await self._records.superseded(),
+            held=sorted(await self._records.held()),
+            seconds=seconds,
+        )
+
+    def _count(self, _type: str) -> None:
+        self._published += 1
+
+    async def _take_down(self, number: int) -> None:
+        for participant, fault in self._stage.scenario.plan.faults.items():
+            if fault.kind == "down" and fault.from_day == number:
+                await self._stage.receivers.tell(participant, behaviours=[DOWN])
+                self._down[participant] = time.monotonic()
+
+    async def _bring_back(self, number: int) -> None:
+        for participant, fault in self._stage.scenario.plan.faults.items():
+            if fault.kind == "down" and fault.until_day == number:
+                await asyncio.sleep(self._down[participant] + fault.seconds - time.monotonic())
+                await self._stage.receivers.tell(participant, behaviours=[])
+                del self._down[participant]
+
+    async def _watch(self) -> None:
+        while True:
+            with suppress(UnavailableError):
+                await self._look()
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _look(self) -> set[str]:
+        """Look how it goes, and show it; return who is held. Raises UnavailableError."""
+        self.sight.look()
+        self._superseded = await self._records.count_superseded()
+        held = await self._records.held()
+        received = {participant: len(events) for participant, events in self.sight.received.items()}
+        dead = Counter(self._stage.participants[row["endpoint"]] for row in self._letters.rows)
+        self._view.counts(
+            published=self._published, received=received, dead=dead, superseded=self._superseded
+        )
+        for participant in received:
+            down = "down" if participant in self._down else "ok"
+            self._view.state(participant, "held" if participant in held else down)
+        for participant, evidence in self.sight.faults_seen().items():
+            self._view.seen(participant, evidence)
+        return held
+
+    def _so_far(self) -> tuple[int, ...]:
+        return self.sight.requests, len(self._letters.rows), self._superseded, self._published
+
+    async def _settled(self) -> bool:
+        try:
+            held = await self._look()
+            return not held and not await self._missing() and await self._records.at_rest()
+        except UnavailableError:
+            return False
+
+    async def _missing(self) -> set[Pair]:
+        due = self._stage.scenario.expectation.due
+        missing = {
+            (participant, event)
+            for participant, events in due.items()
+            for event in events - self.sight.received[participant]
+        }
+        if len(missing) > len(self._letters.rows) + self._superseded:
+            return missing  # and no need to ask for the rows
+        given_up = [*self._letters.rows, *await self._records.superseded()]
+        return missing - {pair_of(row, self._stage.participants) for row in given_up}
+
+
+async def _until(look: Callable[[], Awaitable[bool]], *, within: float, what: str) -> None:
+    deadline = time.monotonic() + within
+    while not await look():
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"{what}, for {within:.0f} s now")
+        await asyncio.sleep(LOOK_EVERY)
+
+
+@asynccontextmanager
+async def _beside(*companions: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Let these run as long as the context; one that fails ends it with its error."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(companion) for companion in companions]
+            yield
+            for task in tasks:
+                task.cancel()
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None

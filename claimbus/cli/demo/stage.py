@@ -70,10 +70,13 @@ class Stage:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, scenario: Scenario, settings: Settings, directory: Path) -> AsyncIterator["Stage"]:
-        """Set it up in an empty database; what it put into Redis goes at the end.
+    async def open(
+        cls, scenario: Scenario, settings: Settings, directory: Path, *, own_vhost: bool = True
+    ) -> AsyncIterator["Stage"]:
+        """Set it up in an empty database.
 
-        Raises UnavailableError, ConfigurationError, InvalidFeedError.
+        At the end what it put into Redis goes and, unless it has a vhost of its own to go with, its queues
+        go too. Raises UnavailableError, ConfigurationError, InvalidFeedError.
         """
         behaviours = {one.id: _behaviours(one.fault) for one in scenario.plan.participants}
         async with Wiring(settings) as wiring, RemoteReceivers.open(directory, behaviours) as receivers:
@@ -97,6 +100,8 @@ class Stage:
             finally:
                 with suppress(UnavailableError):
                     await stage._forget()
+                    if not own_vhost:
+                        await stage._remove_queues()
 
     @property
     def participants(self) -> dict[str, str]:
@@ -116,8 +121,8 @@ class Stage:
             secrets = [secret.value for secret in endpoint.secrets]
             await self.receivers.tell(endpoint.participant_id, secrets=secrets)
 
-    async def remove_queues(self) -> None:
-        """Remove the endpoints' queues, from which no worker consumes any more. Raises UnavailableError."""
+    async def _remove_queues(self) -> None:
+        """Remove the endpoints' queues, from which no worker consumes any more."""
         provision = Provision(self.database, self.connection)
         await asyncio.gather(
             *(provision.remove(one.id, one.generation, self.publisher) for one in self.endpoints.values())

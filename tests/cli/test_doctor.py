@@ -1,0 +1,161 @@
+"""``claimbus doctor``: each thing that can be wrong is found and says what to do; nothing is changed."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from claimbus.database import endpoints, holds
+from claimbus.database.audit import Act
+from claimbus.database.engine import Database
+from claimstore.connection import Connection
+from claimstore.holds import Holds
+from claimstore.quarantined import Quarantined
+from tests.cli.terminal import Terminal
+from tests.services import management
+
+
+@pytest.fixture
+async def redis(redis_url: str, key_prefix: str) -> AsyncIterator[Connection]:
+    async with await Connection.open(redis_url, prefix=key_prefix) as connection:
+        yield connection
+
+
+def found(terminal: Terminal, *, code: int = 0) -> dict[str, tuple[str, str]]:
+    """What the doctor finds, by subject."""
+    listed = terminal("doctor", "--json", code=code).json
+    return {one["subject"]: (one["severity"], one["message"]) for one in listed}
+
+
+def endpoint(terminal: Terminal, *more: str, name: str = "one") -> str:
+    words = ("endpoints", "add", "PGAE", "--name", name, "--url", "https://a.example/", "--json")
+    return str(terminal(*words, *more).json["id"])
+
+
+@pytest.fixture
+def participant(terminal: Terminal) -> None:
+    terminal("participants", "add", "PGAE", "--organisation", "Pacific")
+
+
+@pytest.mark.usefixtures("participant")
+def test_where_all_is_well_it_says_so(terminal: Terminal) -> None:
+    terminal("market", "close", "dam", "--trade-date", "today")
+    seen = found(terminal)
+    assert all(severity != "error" for severity, _ in seen.values())
+    for subject in ("settings", "RabbitMQ version", "RabbitMQ topology", "RabbitMQ confirms", "database"):
+        assert seen[subject][0] == "ok", subject
+    for subject in ("Redis maxmemory-policy", "Redis appendonly", "clock", "database schema"):
+        assert seen[subject][0] == "ok", subject
+    assert "ok      settings: environment test" in terminal("doctor").out
+
+
+def test_before_the_first_start_it_changes_nothing(terminal: Terminal, amqp_url: str, tmp_path: Path) -> None:
+    seen = found(terminal.but(amqp_url=amqp_url))
+    assert seen["RabbitMQ topology"][0] == "warning"
+    assert seen["database"] == (
+        "warning",
+        f"{tmp_path}/claimbus.db is not there yet; the first start makes it",
+    )
+    assert management("GET", f"/queues/{amqp_url.rpartition('/')[2]}") == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_servers_that_are_away_are_errors_and_the_rest_is_looked_at(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("claimbus.cli.diagnosis.COMMAND_WITHIN", 0.1)
+    terminal("participants", "list")
+    seen = found(terminal.but(redis_url="redis://127.0.0.1:1", amqp_url="amqp://127.0.0.1:1"), code=1)
+    assert seen["Redis"][0] == seen["RabbitMQ"][0] == "error"
+    assert "127.0.0.1:1" in seen["RabbitMQ"][1]
+    assert seen["database schema"][0] == "ok"
+
+
+def test_a_wrong_setting_is_an_error(terminal: Terminal) -> None:
+    seen = found(terminal.but(claim_life="soon"), code=1)
+    assert seen["settings"] == (
+        "error",
+        "CLAIMBUS_CLAIM_LIFE: 'soon' is no duration; write 500ms, 30s, 10m, 6h or 7d",
+    )
+
+
+def test_a_ladder_or_certificate_that_cannot_be_used_is_an_error(terminal: Terminal) -> None:
+    assert "5x" in found(terminal.but(retry_ladder="5x"), code=1)["settings"][1]
+    seen = found(terminal.but(webhook_ca_file="none.pem"), code=1)
+    assert "CLAIMBUS_WEBHOOK_CA_FILE" in seen["settings"][1]
+
+
+@pytest.mark.usefixtures("participant")
+def test_an_age_limit_that_outlives_the_claims_is_an_error(terminal: Terminal, sqlite_url: str) -> None:
+    name = endpoint(terminal)
+    with Database.open(sqlite_url) as database, database.transaction() as sql:
+        endpoints.change(sql, name, Act("tests"), age_limit_s=8 * 86_400)
+    severity, message = found(terminal, code=1)[f"endpoint {name}"]
+    assert severity == "error"
+    assert "age limit of 8d is not below a claim's life of 7d" in message
+
+
+@pytest.mark.usefixtures("participant")
+async def test_endpoints_that_are_held_in_quarantine_or_idle_are_found(
+    terminal: Terminal, redis: Connection
+) -> None:
+    held, hanging = endpoint(terminal, name="held"), endpoint(terminal, name="hanging")
+    for _ in range(5):
+        await Holds(redis).failed(held)
+    await Quarantined(redis).put(hanging, 1)
+    seen = found(terminal, code=1)
+    assert seen[f"endpoint {held}"][0] == "warning"
+    assert "after 5 failures in a row" in seen[f"endpoint {held}"][1]
+    assert seen[f"endpoint {hanging}"][0] == "error"
+    assert "claimbus work" in seen["workers"][1]
+    (now,) = terminal("holds", "list", "--now", "--json").json
+    assert (now["endpoint_id"], now["failures"]) == (held, 5)
+    assert held in terminal("holds", "list", "--now").out
+
+
+@pytest.mark.usefixtures("participant")
+async def test_a_change_of_an_endpoint_in_quarantine_does_not_bind_it(
+    terminal: Terminal, redis: Connection
+) -> None:
+    name = endpoint(terminal, "--subscribe", "market.#")
+    before = terminal.bindings(name)
+    await Quarantined(redis).put(name, 1)
+    terminal("endpoints", "subscribe", name, "oms.#")
+    assert terminal.bindings(name) == before
+
+
+@pytest.mark.usefixtures("participant")
+def test_parked_events_and_letters_are_found(terminal: Terminal, amqp_url: str) -> None:
+    sample = terminal.directory / "feed.csv"
+    sample.write_text(
+        "OUTAGE MRID,RESOURCE NAME,RESOURCE ID,OUTAGE TYPE,NATURE OF WORK,CURTAILMENT START DATE TIME,"
+        "CURTAILMENT END DATE TIME,CURTAILMENT MW,RESOURCE PMAX MW,NET QUALIFYING CAPACITY MW\n"
+        "1,A PLANT,NOBODYS,FORCED,TROUBLE,2026-03-05 00:00,2026-03-06 00:00,10,150,100\n"
+    )
+    elsewhere = terminal.but(amqp_url=amqp_url)
+    elsewhere("oms", "watch", sample)
+    name = endpoint(terminal)  # its queue is not in the other vhost
+    elsewhere("endpoints", "test", name)
+    seen = found(elsewhere)
+    assert seen["parked events"][1].startswith("1, since nobody owns")
+    assert seen["dead letters"] == ("warning", "1 deliveries were given up")
+    assert seen["missing queues"][1].startswith(f"{name} not there yet")
+
+
+def test_the_history_of_holds_and_changes_is_listed(terminal: Terminal, sqlite_url: str) -> None:
+    terminal("participants", "add", "PGAE", "--organisation", "Pacific", "--actor", "jane")
+    with Database.open(sqlite_url) as database, database.transaction() as sql:
+        act = Act("tests")
+        for what in ("held", "released"):
+            holds.record(sql, holds.HoldEvent("ep_1", what, act.at, "connection refused"))
+        holds.record(sql, holds.HoldEvent("ep_2", "held", act.at - timedelta(hours=3), "HTTP 503"))
+    listed = terminal("holds", "list", "--since", "1h", "--json").json
+    assert [(one["endpoint_id"], one["what"]) for one in listed] == [("ep_1", "released"), ("ep_1", "held")]
+    assert [one["reason"] for one in terminal("holds", "list", "--endpoint", "ep_2", "--json").json] == [
+        "HTTP 503"
+    ]
+    assert "connection refused" in terminal("holds", "list").out
+    assert {one["actor"] for one in terminal("audit", "list", "--actor", "jane", "--json").json} == {"jane"}
+    assert terminal("audit", "list", "--actor", "john", "--json").json == []
+    assert len(terminal("audit", "list", "--limit", "1", "--json").json) == 1
