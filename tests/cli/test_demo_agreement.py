@@ -4,6 +4,7 @@ from collections import Counter
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -82,3 +83,14 @@ def test_they_agree_on_any_report(tmp_path: Path, report: str) -> None:
     except InvalidFeedError:  # a day of which no row can be read: not believed, so nothing to compare
         return
     assert found == found_by_the_demo(path)
+
+
+@pytest.mark.parametrize("name", ["report.csv", "report-20260308.csv", "report_2026-11-01.csv"])
+@pytest.mark.parametrize("dated", [True, False])
+def test_they_agree_on_when_a_snapshot_holds(tmp_path: Path, name: str, dated: bool) -> None:
+    lines = FEED.read_text().splitlines()
+    if not dated:
+        lines = [line.partition(",")[2] for line in lines[:60]]
+    path = tmp_path / name
+    path.write_text("\n".join(lines) + "\n")
+    assert [found.at for found in read_report([path])] == [found.at for found in feed.read(path)]

@@ -176,7 +176,8 @@ async def test_receivers_run_as_a_process_and_obey(tmp_path: Path) -> None:
 
     port = int(ready["receivers"]["A"]["url"].split(":")[2].partition("/")[0])
     process.stdin.write(b'{"name": "A", "behaviours": [{"kind": "down"}]}\n')
-    await eventually(lambda: refuses(port))
+    assert json.loads(await process.stdout.readline()) == {"changed": "A"}
+    assert refuses(port)
     process.stdin.close()
     assert await process.wait() == 0
     lines = content(ready["record"]).splitlines()
