@@ -38,6 +38,9 @@ class TopologyError(ClaimbusError):
 _WRONG_TOPOLOGY = (403, 404, 405, 406)
 """AMQP 0-9-1 reply codes: access-refused, not-found, resource-locked, precondition-failed."""
 
+_DOWN = "is down or inaccessible"
+"""RabbitMQ's words in a 404 for a queue that is there and not up yet, as the journal is after a restart."""
+
 
 def opening_failed(error: BaseException, address: str) -> ConfigurationError | BrokerUnavailableError:
     """Translate pika's failure to open a connection to ``address`` (host and port)."""
@@ -54,7 +57,11 @@ def opening_failed(error: BaseException, address: str) -> ConfigurationError | B
 
 def closed(error: BaseException, what: str) -> TopologyError | BrokerUnavailableError:
     """Translate why pika's channel or connection closed under ``what`` (an operation in words)."""
-    if isinstance(error, exceptions.ChannelClosedByBroker) and error.reply_code in _WRONG_TOPOLOGY:
+    if (
+        isinstance(error, exceptions.ChannelClosedByBroker)
+        and error.reply_code in _WRONG_TOPOLOGY
+        and _DOWN not in error.reply_text
+    ):
         return TopologyError(f"{what}: {error.reply_code} {error.reply_text}")
     if isinstance(error, exceptions.ChannelClosed | exceptions.ConnectionClosed):
         return BrokerUnavailableError(f"{what}: {error.reply_code} {error.reply_text}")

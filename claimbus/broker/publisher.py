@@ -76,7 +76,9 @@ class Publisher:
         connection = await Connection.open(url, name=name, tls=tls, within=within)
         publisher = cls(connection, topology, window, confirm_timeout)
         try:
-            channel = await publisher._ready()
+            async for attempt in tries("opening a channel", BrokerUnavailableError, within=within):
+                with attempt:
+                    channel = await publisher._ready()
         except BaseException:
             await connection.aclose()
             raise

@@ -55,10 +55,21 @@ class Play:
 
         await eventually(seen, within=30)
 
-    async def pending(self) -> int:
-        """How many changes wait to be published."""
-        memory = OutageMemory(self.stage.store.connection, OMS)
-        found: int = await self.stage.store.connection.ask("HLEN", memory._pending)
+    async def publishing(self, changes: int) -> int:
+        """Wait until a snapshot is being published: until so many changes were decided or published from now
+        on, and others wait; return how many do.
+        """
+        before = await self._pending()
+
+        async def waiting() -> int | None:
+            found = await self._pending()
+            return found if found and abs(found - before) >= changes else None
+
+        return await eventually(waiting, within=30, every=0)
+
+    async def _pending(self) -> int:
+        connection = self.stage.store.connection
+        found: int = await connection.ask("HLEN", OutageMemory(connection, OMS)._pending)
         return found
 
     async def verdict(self) -> Verdict:

@@ -60,11 +60,15 @@ class Run:
         """
         async with _beside(*companions):
             self._view.phase("participants", "waiting for the workers")
-            await _until(self._records.consumed, within=READY_WITHIN, what="the workers take up no queues")
+            await self.until_consumed()
             async with _beside(self._watch()):
                 await self.publish()
             self._view.phase("deliver", "until everything has come or is given up")
             await self.settle()
+
+    async def until_consumed(self) -> None:
+        """Wait until workers have taken up all queues. Raises UnavailableError when they do not."""
+        await _until(self._records.consumed, within=READY_WITHIN, what="the workers take up no queues")
 
     async def publish(self, *, outages: bool = True) -> None:
         """Publish trade date by trade date; on the way, what is to go down does, and comes back.
