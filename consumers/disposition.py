@@ -148,6 +148,7 @@ class Disposition:
                     cause=cause,
                     detail=trial.outcome.detail,
                     attempts=work.attempts,
+                    status=None if trial.answer is None else trial.answer.status,
                 )
                 self._replace(
                     work.delivery, lambda: self._publisher.publish_letter(letter), lambda: done(work)

@@ -40,8 +40,9 @@ class Letter:
     """A delivery that was given up, as it lies in ``deadletters``.
 
     ``cause`` is the worker's word; for RabbitMQ's own letters it is ``endpoint-gone``, ``expired``,
-    ``delivery-limit`` or ``rejected``. ``attempts`` is how many were made. ``ticket`` is None when the
-    message is none: then ``body`` is its bytes and ``detail`` says what is wrong with it.
+    ``delivery-limit`` or ``rejected``. ``attempts`` is how many were made, ``status`` the HTTP status of the
+    last one. ``ticket`` is None when the message is none: then ``body`` is its bytes and ``detail`` says what
+    is wrong with it.
     """
 
     body: bytes
@@ -50,6 +51,7 @@ class Letter:
     cause: str
     detail: str
     attempts: int
+    status: int | None = None
 
 
 def ticket_message(ticket: Ticket, route: Route) -> Message:
@@ -79,6 +81,8 @@ def letter_message(letter: Letter) -> Message:
     }
     if letter.endpoint is not None:
         headers["endpoint"] = letter.endpoint
+    if letter.status is not None:
+        headers["status"] = letter.status
     if letter.ticket is None:
         encoded = frames.properties(content_type="application/octet-stream", headers=headers)
         return Message(topology.DEADLETTERS, "", encoded, letter.body)
@@ -131,7 +135,7 @@ def read_letter(properties: Properties, body: bytes, *, exchange: str, routing_k
         ticket = read_ticket(properties, body)
     except InvalidTicketError as wrong:
         detail = detail or f"no ticket: {wrong}"
-    attempts = headers.get("attempts", headers.get("attempt"))
+    attempts, status = headers.get("attempts", headers.get("attempt")), headers.get("status")
     return Letter(
         body=body,
         ticket=ticket,
@@ -139,6 +143,7 @@ def read_letter(properties: Properties, body: bytes, *, exchange: str, routing_k
         cause=str(cause or "unknown"),
         detail=str(detail or ""),
         attempts=attempts if isinstance(attempts, int) else 0,
+        status=status if isinstance(status, int) else None,
     )
 
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from claimbus.events.errors import InvalidInputError
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The newest migration, so that a start need not load Alembic to see that there is nothing to do."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -239,6 +239,120 @@ parked_events = Table(
     Column("released_by", String),
     Column("body", LargeBinary, nullable=False),
     Index("ix_parked_events_parked_at", "parked_at"),
+)
+
+# What was given up. A letter's ID is derived from the delivery, so the same letter twice is one row; `number`
+# is the order of recording. `claim_id` is in kept_claims if the body was still there.
+letters = Table(
+    "letters",
+    metadata,
+    Column("number", _Number, primary_key=True),
+    Column("id", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("state_at", Moment, nullable=False),
+    Column("state_reason", String, nullable=False),
+    Column("died_at", Moment, nullable=False),
+    Column("cause", String, nullable=False),
+    Column("fingerprint", String, nullable=False),
+    Column("status", Integer),
+    Column("detail", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("endpoint_id", String),
+    Column("participant_id", String),
+    Column("message_id", String),
+    Column("type", String),
+    Column("claim_id", String),
+    Column("timestamp", BigInteger),
+    Column("expires", BigInteger),
+    Column("partitionkey", String),
+    Column("sequence", BigInteger),
+    Column("traceparent", String),
+    Column("replay", String),
+    Column("replay_id", String),
+    Column("next_id", String),
+    Column("raw", LargeBinary),
+    CheckConstraint("state IN ('dead', 'replaying', 'delivered', 'dead again', 'discarded')", "state"),
+    Index("uq_letters_id", "id", unique=True),
+    Index("ix_letters_state", "state", "fingerprint", "died_at", "number"),
+    Index("ix_letters_endpoint_id", "endpoint_id", "number"),
+    Index("ix_letters_message_id", "message_id", "endpoint_id"),
+    Index("ix_letters_claim_id", "claim_id", "died_at"),
+)
+
+# What a group of letters has in common.
+fingerprints = Table(
+    "fingerprints",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("cause", String, nullable=False),
+    Column("status", Integer),
+    Column("error", String, nullable=False),
+)
+
+# A dead letter's body: the claim's record as it lay in Redis; its chunks, if it has any, are written before it.
+# The bytes come last: SQLite reads what stands before them without walking through them.
+kept_claims = Table(
+    "kept_claims",
+    metadata,
+    Column("claim_id", String, primary_key=True),
+    Column("audience", JSON, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("stored", BigInteger, nullable=False),
+    Column("chunks", Integer, nullable=False),
+    Column("kept_at", Moment, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    Index("ix_kept_claims_stored", "stored"),
+    Index("ix_kept_claims_kept_at", "kept_at"),
+)
+
+kept_chunks = Table(
+    "kept_chunks",
+    metadata,
+    Column("claim_id", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("written_at", Moment, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# A job that delivers dead letters again, and its letters in the order of sending.
+replays = Table(
+    "replays",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("state", String, nullable=False),
+    Column("state_at", Moment, nullable=False),
+    Column("state_reason", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("selection", JSON, nullable=False),
+    Column("rate", Float),
+    Column("canary", Boolean, nullable=False),
+    Column("stage", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    Column("runner", String),
+    Column("leased_until", Moment),
+    Column("returned_at", Moment),
+    Column("returned", String),
+    CheckConstraint("state IN ('running', 'paused', 'sent', 'done', 'cancelled')", "state"),
+    Index("ix_replays_created_at", "created_at", "id"),
+)
+
+replay_items = Table(
+    "replay_items",
+    metadata,
+    Column("replay_id", ForeignKey("replays.id"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("letter_id", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("state_at", Moment, nullable=False),
+    Column("detail", String, nullable=False),
+    CheckConstraint(
+        "state IN ('waiting', 'sending', 'sent', 'delivered', 'dead again', 'skipped', 'cancelled')", "state"
+    ),
+    Index("ix_replay_items_state", "replay_id", "state", "position"),
+    Index("ix_replay_items_letter_id", "letter_id", "replay_id"),
 )
 
 # Append-only: triggers, made by the migration, refuse UPDATE, DELETE and replacing.

@@ -1,0 +1,1 @@
+"""What was given up: kept with its body, grouped, replayed, recovered, reconciled."""
