@@ -3,8 +3,9 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Final
 
 import typer
@@ -53,20 +54,8 @@ def publish(
     sides: Sides = PUBLISHING_SIDES,
 ) -> None:
     """Events a second through check-in and confirmed publish, one producer process."""
-    sizes, names = _sizes(bodies), _sides(sides, publishing.SIDES)
-    with _progress(len(sizes) * len(names) * repeat) as progress:
-        results = [
-            publishing.publish(
-                size=size,
-                seconds=seconds,
-                events=events,
-                window=window,
-                repeat=repeat,
-                sides=names,
-                progress=progress,
-            )
-            for size in sizes
-        ]
+    measure = partial(publishing.publish, seconds=seconds, events=events, window=window)
+    results = _compare(measure, bodies, _sides(sides, publishing.SIDES), repeat)
     _print(results, as_json=as_json)
 
 
@@ -84,22 +73,10 @@ def deliver(
     sides: Sides = DELIVERING_SIDES,
 ) -> None:
     """Deliveries a second of one worker process to endpoints on a local sink."""
-    sizes, names = _sizes(bodies), _sides(sides, delivering.SIDES)
-    with _progress(len(sizes) * len(names) * repeat) as progress:
-        results = [
-            delivering.deliver(
-                size=size,
-                events=events,
-                endpoints=endpoints,
-                prefetch=prefetch,
-                window=window,
-                tls=tls,
-                repeat=repeat,
-                sides=names,
-                progress=progress,
-            )
-            for size in sizes
-        ]
+    measure = partial(
+        delivering.deliver, events=events, endpoints=endpoints, prefetch=prefetch, window=window, tls=tls
+    )
+    results = _compare(measure, bodies, _sides(sides, delivering.SIDES), repeat)
     _print(results, as_json=as_json)
 
 
@@ -121,6 +98,15 @@ def large(
     console.print(growth.table())
     if as_json:
         print(json.dumps(growth.document() | _place()))
+
+
+def _compare(
+    measure: Callable[..., Result], bodies: str, sides: tuple[str, ...], repeat: int
+) -> list[Result]:
+    """Measure the sides with each size of body."""
+    sizes = _sizes(bodies)
+    with _progress(len(sizes) * len(sides) * repeat) as progress:
+        return [measure(size=size, sides=sides, repeat=repeat, progress=progress) for size in sizes]
 
 
 def _sizes(wanted: str) -> list[int]:

@@ -3,6 +3,9 @@
 Three keys a feed under one hash tag: the outages (by MRID: presence, sequence, record), what is pending (by
 sequence and MRID: since when, event), and the newest snapshot taken in. They do not expire: sequences only
 grow.
+
+Who is given a change to publish, by `commit` or `pending`, is also given those of its outage that are pending
+before it. So an outage's changes can be published in order, whichever watcher dies.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +27,18 @@ if tonumber(ARGV[1]) < newest then return newest end
 redis.call('SET', KEYS[3], ARGV[1])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function take_earlier(sequence, mrid)
+  local taken = {}
+  while true do
+    local field = string.format('%d', sequence) .. ':' .. mrid
+    local found = redis.call('HGET', KEYS[2], field)
+    if not found then return taken end
+    local event = string.match(found, '^%d+:(.*)$')
+    redis.call('HSET', KEYS[2], field, now .. ':' .. event)
+    table.insert(taken, 1, event)
+    sequence = sequence - 1
+  end
+end
 local won = {}
 for i = 2, #ARGV, 5 do
   local mrid, expected, present, record, event = unpack(ARGV, i, i + 4)
@@ -33,9 +48,9 @@ for i = 2, #ARGV, 5 do
     sequence = string.format('%d', expected + 1)
     redis.call('HSET', KEYS[1], mrid, present .. sequence .. ':' .. record)
     redis.call('HSET', KEYS[2], sequence .. ':' .. mrid, now .. ':' .. event)
-    won[#won + 1] = 1
+    won[#won + 1] = take_earlier(expected, mrid)
   else
-    won[#won + 1] = 0
+    won[#won + 1] = false
   end
 end
 return won
@@ -114,33 +129,36 @@ class OutageMemory:
             if cursor == b"0":
                 return found
 
-    async def commit(self, snapshot: int, decisions: Sequence[Decision]) -> list[bool]:
-        """Take in the changes that a snapshot brought; tell for each whether this call won it.
+    async def commit(self, snapshot: int, decisions: Sequence[Decision]) -> list[Pending]:
+        """Take in the changes that a snapshot brought, one an outage at most; return what is to be published.
 
         A change is lost to another watcher when the outage's sequence is no longer the expected one. One that
-        is won is remembered, with the next sequence, and pending, in one step. ``snapshot`` grows from one
+        is won is remembered, with the next sequence, and pending, in one step. Returned are those that were
+        won, each after the changes of its outage that were pending before. ``snapshot`` grows from one
         snapshot to the next (say, its second since the epoch); call this also when nothing changed, so that
         an older one is recognised. Raises StaleSnapshotError for that, and StoreUnavailableError; after
         either, changes that were won before are pending.
         """
-        won: list[bool] = []
+        mine: list[Pending] = []
         for start in range(0, max(len(decisions), 1), BATCH):
+            batch = decisions[start : start + BATCH]
             reply = await _COMMIT.run(
-                self._connection,
-                [self._outages, self._pending, self._snapshot],
-                snapshot,
-                *_flat(decisions[start : start + BATCH]),
+                self._connection, [self._outages, self._pending, self._snapshot], snapshot, *_flat(batch)
             )
             if isinstance(reply, int):
                 raise StaleSnapshotError(snapshot, newest=reply)
-            won += map(bool, reply)
-        return won
+            for decision, earlier in zip(batch, reply, strict=True):
+                if earlier is not None:
+                    first = decision.expected_sequence + 1 - len(earlier)
+                    mine += (Pending(decision.mrid, n, event) for n, event in enumerate(earlier, first))
+                    mine.append(decision.change)
+        return mine
 
     async def pending(self, *, older_than: timedelta = timedelta(0)) -> list[Pending]:
         """Take the changes that nobody has reported done, each outage's in the order of their sequences.
 
-        Taking one counts its age from now: as long as every watcher leaves the others ``older_than`` to
-        publish, each change is published once. Raises StoreUnavailableError.
+        Taking one, here or by `commit`, counts its age from now: every watcher has ``older_than`` to publish
+        what it took, and all that is pending of an outage is of one age. Raises StoreUnavailableError.
         """
         milliseconds = int(older_than.total_seconds() * 1000)
         taken = await _TAKE_PENDING.run(self._connection, [self._pending], milliseconds)
@@ -150,12 +168,20 @@ class OutageMemory:
             found.append(Pending(mrid, int(sequence), event))
         return sorted(found)
 
+    async def is_pending(self, change: Pending) -> bool:
+        """Tell whether nobody has reported a change done yet. Raises StoreUnavailableError."""
+        return bool(await self._connection.ask("HEXISTS", self._pending, _field(change)))
+
     async def done(self, changes: Iterable[Pending]) -> None:
         """Forget pending changes: they were published and confirmed. Raises StoreUnavailableError."""
-        fields = [f"{change.sequence}:{change.mrid}" for change in changes]
+        fields = [_field(change) for change in changes]
         await self._connection.ask_many(
             ("HDEL", self._pending, *fields[start : start + BATCH]) for start in range(0, len(fields), BATCH)
         )
+
+
+def _field(change: Pending) -> str:
+    return f"{change.sequence}:{change.mrid}"
 
 
 def _remembered(value: bytes) -> Remembered:

@@ -76,7 +76,10 @@ class Gate:
             self._news("released", "a delivery succeeded")
 
     async def failed(self, reason: str, *, probe: bool) -> None:
-        """Note an attempt that failed. Raises StoreUnavailableError."""
+        """Note an attempt that failed, or a ``probe`` that was no success. Raises StoreUnavailableError.
+
+        A probe that was refused (4xx) is none either: the next one waits longer, the hold goes on.
+        """
         if probe:
             self.learn(await self._holds.probe_failed(self._endpoint_id, self._worker))
             return

@@ -6,6 +6,8 @@ each wait on those is bounded or holds up this lane alone.
 
 import asyncio
 import contextlib
+import math
+import random
 import time
 from collections import deque
 from collections.abc import Coroutine
@@ -34,6 +36,10 @@ TICKETS_PER_REQUEST: Final = 8
 
 STORE_PAUSE: Final = 0.5
 """Seconds until a delivery is tried again that the claim store had no answer for."""
+
+SHORTEST_SETBACK: Final = 1.0
+LONGEST_SETBACK: Final = 60.0
+"""Seconds until a delivery is handed back that our own code stumbled over: it would come again at once."""
 
 _log = structlog.get_logger("claimbus.consumers.lane")
 
@@ -66,6 +72,8 @@ class Lane:
         self._starting = 0
         self._probing = False
         self._closing = False
+        self._setback = 0.0
+        self._set_back_at = -math.inf
         self._wake = asyncio.Event()
         self.tried = 0
 
@@ -195,15 +203,23 @@ class Lane:
             self._probing = False
 
     async def _try(self, work: Work, *, probe: bool) -> bool:
-        """Try a delivery; tell whether it was sent, or could have been but for the store."""
-        if not await self._may_start(work, probe=probe):
-            return False
+        """Try a delivery; tell whether it was sent, or could have been but for the store.
+
+        Whatever is raised is a mistake of ours, and holds up this delivery alone.
+        """
         try:
-            trial = await self._yard.handler.attempt(self.endpoint, self._webhook, work)
+            return await self._may_start(work, probe=probe) and await self._attempt(work, probe=probe)
+        except Exception as mistake:  # noqa: BLE001 - logged
+            self._set_back(work, mistake)
+            return False
         except BaseException:
             self._unacked.discard(work)
             work.delivery.requeue()
             raise
+
+    async def _attempt(self, work: Work, *, probe: bool) -> bool:
+        """Make an attempt and see to what follows from it; tell what `_try` tells."""
+        trial = await self._yard.handler.attempt(self.endpoint, self._webhook, work)
         self.tried += 1
         if trial.counts(probe=probe):
             work.attempts += 1
@@ -246,8 +262,8 @@ class Lane:
     async def _note(self, trial: Trial, *, probe: bool) -> None:
         """Let the gate know how an attempt ended; without Redis it will learn later.
 
-        Who refuses an event is there, and may take the next: a refusal holds nobody, and as a probe releases
-        nobody.
+        Who refuses an event is there, and may take the next: a refusal holds nobody. Nor does it show that
+        the next will be taken: a refused probe releases nobody, the hold waits for a success.
         """
         if trial.answer is None:
             return
@@ -281,6 +297,33 @@ class Lane:
         if found is not None and found.message_id == work.ticket.message_id:
             work.attempts = found.attempt
             work.not_before = time.monotonic() + found.next_at / 1000 - time.time()
+
+    def _set_back(self, work: Work, mistake: Exception) -> None:
+        """Hand a delivery back after a pause, which doubles from round to round while mistakes go on.
+
+        It counts as done with: closing the lane does not wait for it, and hands it back at once.
+        """
+        now = time.monotonic()
+        if (calm := now - self._set_back_at) > self._setback:
+            lasting = calm <= 2 * LONGEST_SETBACK
+            self._setback = min(2 * self._setback, LONGEST_SETBACK) if lasting else SHORTEST_SETBACK
+            self._set_back_at = now
+        pause = self._setback * random.uniform(1, 1.5)  # noqa: S311 - jitter, no secret
+        _log.error(
+            "delivery failed by a mistake of ours",
+            next=f"requeue in {pause:.1f} s",
+            endpoint=self.endpoint.id,
+            message_id=work.ticket.message_id,
+            exc_info=mistake,
+        )
+        self._done(work)
+
+        async def hand_back() -> None:
+            await asyncio.sleep(pause)
+            work.delivery.requeue()
+
+        if not self._closing:
+            self._spawn(hand_back())
 
     async def _sleep(self, seconds: float | None) -> None:
         """Sleep until something happens to the lane, at most so long."""

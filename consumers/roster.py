@@ -87,6 +87,8 @@ class Roster:
                     await self._replace(endpoint, anew=anew)
                 except ClaimbusError as failed:
                     _log.warning("endpoint not provisioned", endpoint=endpoint.id, reason=str(failed))
+                except Exception:  # noqa: BLE001 - whatever one endpoint does must not stop the others
+                    _log.exception("endpoint not provisioned", endpoint=endpoint.id, next="try again")
                 else:
                     self._versions[endpoint.id] = version
 

@@ -2,9 +2,11 @@
 
 What changed is decided in Redis, atomically: of two watchers one wins each change. A change that was won is
 pending there until its publish is confirmed; whoever watches next carries through what a crash left pending.
+An outage's changes never overtake each other: who wins one sees to it that those before it are published.
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +15,7 @@ from typing import Final
 
 import msgpack
 
+from claimbus.events.errors import InvalidInputError
 from claimbus.events.event import ALL, Event
 from claimbus.events.outages import Change, Outage, differences, outage_event
 from claimstore.errors import StaleSnapshotError
@@ -22,6 +25,10 @@ from producers.producer import Producer, PublishingFailedError
 
 ABANDONED_AFTER: Final = timedelta(seconds=60)
 """Age from which another watcher's pending change is carried through: twice the time a confirm may take."""
+
+PATIENCE: Final = timedelta(seconds=3)
+"""How long the winner of an outage's next change waits for another watcher to publish the one before it. When
+that takes longer, a change may be published twice, under one identity."""
 
 Owners = Mapping[str, frozenset[str]]
 """Resource ID to the participants who own it; a resource that nobody owns is absent."""
@@ -53,12 +60,21 @@ class Taken:
 class Watcher:
     """Watches one feed. Any number of watchers may."""
 
-    def __init__(self, producer: Producer, memory: OutageMemory, *, owners: OwnersOf, park: Park) -> None:
+    def __init__(
+        self,
+        producer: Producer,
+        memory: OutageMemory,
+        *,
+        owners: OwnersOf,
+        park: Park,
+        patience: timedelta = PATIENCE,
+    ) -> None:
         """Wire a watcher to a producer, whose source names the OMS, and to the feed's memory."""
         self._producer = producer
         self._memory = memory
         self._owners = owners
         self._park = park
+        self._patience = patience.total_seconds()
 
     async def take(
         self, snapshot: Snapshot, *, progress: Callable[[int, int], None] = lambda _done, _all: None
@@ -71,17 +87,17 @@ class Watcher:
         remembered = await self._memory.recall()
         decisions = self._decide(snapshot, remembered)
         try:
-            won = await self._memory.commit(int(snapshot.at.timestamp()), decisions)
+            mine = await self._memory.commit(int(snapshot.at.timestamp()), decisions)
         except StaleSnapshotError:
             return _taken(snapshot, [], 0, stale=True)
-        mine = [decision.change for decision, is_mine in zip(decisions, won, strict=True) if is_mine]
-        published, parked = await self._publish(mine, progress)
-        return _taken(snapshot, published, parked)
+        others = frozenset(mine).difference(decision.change for decision in decisions)
+        published, parked = await self._publish(mine, others, progress)
+        return _taken(snapshot, published, len(parked))
 
     async def carry_through(self, *, older_than: timedelta = ABANDONED_AFTER) -> int:
         """Publish what an earlier watcher left pending; return how many events. Raises what `take` raises."""
         published, parked = await self._publish(await self._memory.pending(older_than=older_than))
-        return len(published) + parked
+        return len(published) + len(parked)
 
     def _decide(self, snapshot: Snapshot, remembered: Mapping[str, Remembered]) -> list[Decision]:
         before = {mrid: Outage.from_bytes(one.record) for mrid, one in remembered.items() if one.present}
@@ -112,32 +128,61 @@ class Watcher:
         )
 
     async def _publish(
-        self, changes: Iterable[Pending], progress: Callable[[int, int], None] = lambda _done, _all: None
-    ) -> tuple[list[str], int]:
-        """Publish changes, each outage's in their order; return the types published, and how many parked."""
+        self,
+        changes: Sequence[Pending],
+        others: Collection[Pending] = (),
+        progress: Callable[[int, int], None] = lambda _done, _all: None,
+    ) -> tuple[list[str], list[str]]:
+        """Publish changes, each outage's in order; return the types of those published and those parked.
+
+        ``others`` are those among them that another watcher may be publishing. One that is refused stays
+        pending, but those after it do not wait: it will be refused again.
+        """
         by_outage: defaultdict[str, list[tuple[Pending, Event]]] = defaultdict(list)
-        parked = 0
-        for change, event in await self._addressed(list(changes)):
+        for change, event in await self._addressed(changes):
+            by_outage[change.mrid].append((change, event))
+        published: list[str] = []
+        parked: list[str] = []
+        failures: list[Exception] = []
+        left = len(changes)
+
+        async def publish(change: Pending, event: Event) -> None:
+            if change in others and not await self._is_left(change):
+                return
             if event.audience == NOBODY:
                 await self._park([(event.subject or "", event)])
-                await self._memory.done([change])
-                parked += 1
+                parked.append(event.type)
             else:
-                by_outage[change.mrid].append((change, event))
-        total, published = sum(map(len, by_outage.values())), []
+                await self._producer.publish(event)
+                published.append(event.type)
+            await self._memory.done([change])
 
         async def publish_in_order(several: list[tuple[Pending, Event]]) -> None:
+            nonlocal left
             for change, event in several:
-                await self._producer.publish(event)
-                await self._memory.done([change])
-                published.append(event.type)
-                progress(len(published), total)
+                try:
+                    await publish(change, event)
+                except InvalidInputError as refused:
+                    failures.append(refused)
+                else:
+                    left -= 1
+                    progress(len(changes) - left, len(changes))
 
         ended = await asyncio.gather(*map(publish_in_order, by_outage.values()), return_exceptions=True)
-        failures = [end for end in ended if isinstance(end, Exception)]
+        failures += (end for end in ended if isinstance(end, Exception))
         if failures:
-            raise PublishingFailedError(f"{len(failures)} of {len(ended)} outages stay pending", failures)
+            raise PublishingFailedError(f"{left} of {len(changes)} changes stay pending", failures)
         return published, parked
+
+    async def _is_left(self, change: Pending) -> bool:
+        """Give another watcher time to publish a change; tell whether it did not."""
+        deadline, pause = time.monotonic() + self._patience, 0.05
+        while await self._memory.is_pending(change):
+            if time.monotonic() >= deadline:
+                return True
+            await asyncio.sleep(pause)
+            pause *= 2
+        return False
 
     async def _addressed(self, changes: Sequence[Pending]) -> list[tuple[Pending, Event]]:
         """Return the events for those who owned their resources when the snapshot was made."""

@@ -23,7 +23,8 @@ def change(mrid: str, expected: int, record: bytes = b"record", *, present: bool
 
 async def test_what_was_won_is_remembered_and_pending_until_done(memory: OutageMemory) -> None:
     assert await memory.recall() == {}
-    assert await memory.commit(1, [change("a", 0, b"1:+-\n\0\xff"), change("b:c", 0, b"")]) == [True, True]
+    decisions = [change("a", 0, b"1:+-\n\0\xff"), change("b:c", 0, b"")]
+    assert await memory.commit(1, decisions) == [Pending("a", 1, b"a is 1"), Pending("b:c", 1, b"b:c is 1")]
     assert await memory.recall() == {
         "a": Remembered(1, present=True, record=b"1:+-\n\0\xff"),
         "b:c": Remembered(1, present=True, record=b""),
@@ -35,7 +36,7 @@ async def test_what_was_won_is_remembered_and_pending_until_done(memory: OutageM
 
 async def test_a_change_based_on_an_old_sequence_is_lost(memory: OutageMemory) -> None:
     await memory.commit(1, [change("a", 0)])
-    assert await memory.commit(1, [change("a", 0, b"late"), change("b", 3)]) == [False, False]
+    assert await memory.commit(1, [change("a", 0, b"late"), change("b", 3)]) == []
     assert await memory.recall() == {"a": Remembered(1, present=True, record=b"record")}
     assert len(await memory.pending()) == 1
 
@@ -44,9 +45,19 @@ async def test_a_departed_outage_keeps_its_sequence(memory: OutageMemory) -> Non
     await memory.commit(1, [change("a", 0)])
     await memory.commit(2, [change("a", 1, b"", present=False)])
     assert await memory.recall() == {"a": Remembered(2, present=False, record=b"")}
-    assert await memory.commit(3, [change("a", 0)]) == [False]
-    assert await memory.commit(3, [change("a", 2)]) == [True]
+    assert await memory.commit(3, [change("a", 0)]) == []
+    await memory.commit(3, [change("a", 2)])
     assert [pending.sequence for pending in await memory.pending()] == [1, 2, 3]
+
+
+async def test_who_wins_a_change_is_given_those_pending_before_it(memory: OutageMemory) -> None:
+    await memory.commit(1, [change("a", 0), change("b", 0), change("c", 0)])
+    await memory.commit(2, [change("a", 1)])
+    await memory.done([change("b", 0).change])
+    given = await memory.commit(3, [change("a", 2), change("b", 1), change("c", 7)])
+    assert [(one.mrid, one.sequence) for one in given] == [("a", 1), ("a", 2), ("a", 3), ("b", 2)]
+    assert [one.event for one in given[:2]] == [b"a is 1", b"a is 2"]
+    assert len(await memory.pending()) == 5, "they stay pending until they are done"
 
 
 async def test_sequences_beyond_ten_stay_in_order(memory: OutageMemory) -> None:
@@ -61,8 +72,7 @@ async def test_two_watchers_at_once_win_each_change_once(memory: OutageMemory) -
     async def watch(seed: int) -> list[Pending]:
         decisions = [change(mrid, 0) for mrid in outages]
         random.Random(seed).shuffle(decisions)
-        won = await memory.commit(7, decisions)
-        return [decision.change for decision, mine in zip(decisions, won, strict=True) if mine]
+        return await memory.commit(7, decisions)
 
     won = [change for watcher in await asyncio.gather(*map(watch, range(4))) for change in watcher]
     assert sorted(won) == sorted(Pending(mrid, 1, f"{mrid} is 1".encode()) for mrid in outages)
@@ -79,7 +89,7 @@ async def test_a_slow_watcher_cannot_undo_a_newer_snapshot(memory: OutageMemory)
     with pytest.raises(StaleSnapshotError):
         await memory.commit(19, [])
     assert await memory.recall() == {"a": Remembered(1, present=True, record=b"record")}
-    assert await memory.commit(20, [change("a", 1)]) == [True]
+    assert await memory.commit(20, [change("a", 1)])
 
 
 async def test_the_other_watcher_takes_only_what_was_left_for_long(memory: OutageMemory) -> None:
@@ -90,6 +100,14 @@ async def test_the_other_watcher_takes_only_what_was_left_for_long(memory: Outag
     assert [pending.mrid for pending in taken] == ["a", "b"]
     assert await memory.pending(older_than=timedelta(minutes=1)) == []
     assert len(await memory.pending()) == 2
+
+
+async def test_what_is_pending_of_an_outage_is_taken_together(memory: OutageMemory) -> None:
+    await memory.commit(1, [change("a", 0)])
+    await asyncio.sleep(0.1)  # it gets older than what follows
+    await memory.commit(2, [change("a", 1)])
+    taken = await eventually(lambda: memory.pending(older_than=timedelta(milliseconds=200)), every=0.005)
+    assert [pending.sequence for pending in taken] == [1, 2]
 
 
 async def test_of_two_that_take_what_was_left_one_gets_it(memory: OutageMemory) -> None:
@@ -112,7 +130,7 @@ async def test_feeds_do_not_see_each_other(connection: Connection) -> None:
         OutageMemory(connection, "transmission"),
     )
     await generation.commit(9, [change("a", 0)])
-    assert await transmission.commit(1, [change("a", 0)]) == [True]
+    assert await transmission.commit(1, [change("a", 0)])
     assert len(await generation.pending()) == 1
 
 

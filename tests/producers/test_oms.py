@@ -6,24 +6,28 @@ import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
 from pathlib import Path
 from subprocess import PIPE, Popen
 
 import pytest
 
+from claimbus.events.errors import InvalidEventError
 from claimbus.events.ticket import Ticket
 from producers.feed import RowProblem
+from producers.oms import Owners
 from producers.producer import PublishingFailedError
 from tests.producers.bus import Bus
 from tests.producers.watchers import (
     NOBODYS,
     SAMPLE,
+    START,
     Lot,
     away,
     changes_in_the_sample,
     outage,
+    owners,
     snapshot,
     watcher,
 )
@@ -113,6 +117,20 @@ async def test_two_watchers_at_once_publish_each_change_once(bus: Bus) -> None:
     assert len({ticket.message_id for ticket in tickets}) == len(tickets) == 1000
 
 
+async def test_watchers_that_overtake_each_other_keep_each_outages_order(bus: Bus) -> None:
+    snapshots = [snapshot(hour, *(outage(f"{n}", mw=10 + hour) for n in range(100))) for hour in range(5)]
+
+    async def watch() -> int:
+        watching = watcher(bus, patience=timedelta(seconds=30))
+        return sum([sum((await watching.take(one)).published.values()) for one in snapshots])
+
+    assert sum(await asyncio.gather(*(watch() for _ in range(3)))) == 500
+    heard: defaultdict[str | None, list[int | None]] = defaultdict(list)
+    for ticket in await bus.hears(500):
+        heard[ticket.partitionkey].append(ticket.sequence)
+    assert all(sequences == [1, 2, 3, 4, 5] for sequences in heard.values())
+
+
 async def test_what_could_not_be_published_is_pending_until_another_watcher_carries_it_through(
     bus: Bus,
 ) -> None:
@@ -131,6 +149,45 @@ async def test_what_could_not_be_published_is_pending_until_another_watcher_carr
     assert kinds(tickets) == [("1", 1, "created"), ("1", 2, "changed"), ("2", 1, "created")]
     assert [ticket.sequence for ticket in tickets if ticket.partitionkey == "1"] == [1, 2]
     assert await other.carry_through(older_than=AT_ONCE) == 0
+
+
+async def test_what_another_watcher_left_pending_is_published_before_what_comes_next(bus: Bus) -> None:
+    async with away(bus) as gone:
+        with pytest.raises(PublishingFailedError):
+            await watcher(bus, gone).take(snapshot(0, outage("1"), outage("2")))
+    successor = watcher(bus)
+    await successor.take(snapshot(1, outage("1", mw=20), outage("2")))
+    assert [ticket.sequence for ticket in await bus.hears(2)] == [1, 2]
+    assert await successor.carry_through(older_than=AT_ONCE) == 1, "nothing came next of the other outage"
+
+
+async def test_an_event_is_parked_only_after_what_came_before_it_is_published(bus: Bus) -> None:
+    lot = Lot()
+    async with away(bus) as gone:
+        failing = watcher(bus, gone, lot=lot)
+        with pytest.raises(PublishingFailedError):
+            await failing.take(snapshot(0, outage("1")))
+        with pytest.raises(PublishingFailedError):
+            await failing.take(snapshot(1, outage("1", resource=NOBODYS)))
+    assert lot.parked == []
+    await watcher(bus, lot=lot).take(snapshot(2, outage("1")))
+    assert [ticket.sequence for ticket in await bus.hears(2)] == [1, 3]
+    assert [event.sequence for _, event in lot.parked] == [2]
+
+
+async def test_a_change_that_is_refused_does_not_hold_up_the_next(bus: Bus) -> None:
+    async def owned_by_a_stranger_at_first(resources: Collection[str], at: datetime) -> Owners:
+        return (
+            await owners(resources, at) if at > START else dict.fromkeys(resources, frozenset({"STRANGER1"}))
+        )
+
+    watching = watcher(bus, owners=owned_by_a_stranger_at_first)
+    for hour in (0, 1):
+        with pytest.raises(PublishingFailedError) as failed:
+            await watching.take(snapshot(hour, outage("1", mw=10 + hour)))
+        assert failed.group_contains(InvalidEventError, match="STRANGER1")
+    await watching.take(snapshot(2, outage("1", mw=20)))
+    assert [ticket.sequence for ticket in await bus.hears(2)] == [2, 3]
 
 
 async def test_a_watcher_killed_at_any_point_loses_no_change(bus: Bus, tmp_path: Path) -> None:

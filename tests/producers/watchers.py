@@ -1,6 +1,7 @@
 """Snapshots and watchers in few words; as a program, a watcher to be killed.
 
-``python -m tests.producers.watchers AMQP_URL REDIS_URL PREFIX FILE`` prints ``ready``, then takes the file.
+``python -m tests.producers.watchers AMQP_URL REDIS_URL PREFIX FILE`` prints ``ready``, takes the file, and
+carries through what is left pending then.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from claimstore.identities import Identities
 from claimstore.memory import OutageMemory
 from claimstore.store import ClaimStore
 from producers.feed import RowProblem, Snapshot, read
-from producers.oms import Owners, Watcher
+from producers.oms import Owners, OwnersOf, Watcher
 from producers.producer import Producer
 from tests.producers.bus import LIFE, TOPOLOGY, Bus
 
@@ -28,6 +29,7 @@ SOURCE = "urn:claimbus:test:oms"
 START = datetime(2026, 3, 5, 8, tzinfo=UTC)
 SAMPLE = Path(expectation.__file__).parent / "sample" / "outages.csv"
 NOBODYS = "NOBODY_1_UNIT"
+PATIENCE = timedelta(milliseconds=100)
 
 
 def outage(mrid: str, *, mw: float = 10, status: str = "OUT", resource: str = "SUNRIV_2_UNIT 1") -> Outage:
@@ -66,12 +68,25 @@ class Lot:
         self.parked += events
 
 
-def watcher(bus: Bus, publisher: Publisher | None = None, *, lot: Lot | None = None) -> Watcher:
-    """One of the watchers of a feed."""
+def watcher(
+    bus: Bus,
+    publisher: Publisher | None = None,
+    *,
+    lot: Lot | None = None,
+    owners: OwnersOf = owners,
+    patience: timedelta = PATIENCE,
+) -> Watcher:
+    """One of the watchers of a feed; its producer knows two participants."""
     identities = Identities(bus.store.connection, life=LIFE)
-    producer = Producer(bus.store, identities, publisher or bus.publisher, source=SOURCE)
+    producer = Producer(
+        bus.store,
+        identities,
+        publisher or bus.publisher,
+        source=SOURCE,
+        participants=lambda: frozenset({"PGAE", "SCE1"}),
+    )
     memory = OutageMemory(bus.store.connection, "tests")
-    return Watcher(producer, memory, owners=owners, park=(lot or Lot()).park)
+    return Watcher(producer, memory, owners=owners, park=(lot or Lot()).park, patience=patience)
 
 
 def changes_in_the_sample() -> set[tuple[str, int]]:
@@ -103,11 +118,12 @@ async def main(amqp_url: str, redis_url: str, prefix: str, file: str) -> None:
         # One at a time, so that there are many moments between a commit and its publishes.
         publisher = await Publisher.open(amqp_url, topology=TOPOLOGY, window=1)
         producer = Producer(store, Identities(store.connection, life=LIFE), publisher, source=SOURCE)
-        watching = Watcher(producer, OutageMemory(store.connection, "tests"), owners=owners, park=Lot().park)
+        memory = OutageMemory(store.connection, "tests")
+        watching = Watcher(producer, memory, owners=owners, park=Lot().park, patience=PATIENCE)
         print("ready", flush=True)
-        await watching.carry_through(older_than=timedelta(0))
         for one in read(Path(file)):
             await watching.take(one)
+        await watching.carry_through(older_than=timedelta(0))
         await publisher.aclose()
 
 
