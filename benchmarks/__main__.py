@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks publish | deliver | large``."""
+"""The command line: ``python -m benchmarks publish | deliver | large | letters``."""
 
 import json
 import signal
@@ -21,6 +21,7 @@ from rich.progress import (
 
 from benchmarks import deliver as delivering
 from benchmarks import large as measuring_large
+from benchmarks import letters as keeping
 from benchmarks import publish as publishing
 from benchmarks import report, servers
 from benchmarks.report import Result
@@ -78,6 +79,23 @@ def deliver(
     )
     results = _compare(measure, bodies, _sides(sides, delivering.SIDES), repeat)
     _print(results, as_json=as_json)
+
+
+@app.command()
+def letters(
+    *,
+    as_json: AsJson = False,
+    count: Annotated[int, typer.Option("--letters", min=1, help="Dead letters.")] = 100_000,
+    endpoints: Endpoints = 20,
+    size: Annotated[int, typer.Option(min=1, help="Bytes of a body.")] = 2048,
+    window: Window = 256,
+) -> None:
+    """Dead letters a second: recorded with their bodies, replayed beside a plain publish; lists of groups."""
+    with _progress(len(keeping.STEPS)) as progress:
+        kept = keeping.keep(letters=count, size=size, endpoints=endpoints, window=window, progress=progress)
+    Console().print(kept.table())
+    if as_json:
+        print(json.dumps(kept.document() | _place()))
 
 
 @app.command()

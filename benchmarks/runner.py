@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.servers import BenchmarkError, Room
-from benchmarks.side import Delivering, Outcome, Publishing
+from benchmarks.side import Delivering, Keeping, Outcome, Publishing
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
 PATIENCE_S: Final = 600
@@ -20,7 +20,10 @@ Progress = Callable[[str], None]
 
 
 def run_side(
-    name: str, order: Publishing | Delivering, room: Room, environment: Mapping[str, str] | None = None
+    name: str,
+    order: Publishing | Delivering | Keeping,
+    room: Room,
+    environment: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Give a side its order and return its outcome. Raises BenchmarkError with what it said when it fails."""
     with tempfile.TemporaryFile("w+") as log:

@@ -74,6 +74,24 @@ class Delivering:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """Do one step with dead letters, dealt out to ``endpoints`` endpoints; ``database`` is a SQLite file."""
+
+    step: str
+    letters: int
+    endpoints: int
+    bodies: str
+    size: int
+    window: int
+    key_prefix: str
+    database: str
+
+    def bodies_to_take(self) -> list[bytes]:
+        """Return the bodies, to be taken in turn."""
+        return read_bodies(Path(self.bodies), self.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a side did: events or deliveries, wall and CPU seconds, and the settings that it really used.
 
@@ -107,7 +125,7 @@ class Stopwatch:
         )
 
 
-Order = TypeVar("Order", Publishing, Delivering)
+Order = TypeVar("Order", Publishing, Delivering, Keeping)
 
 
 def order_of_this_side(kind: type[Order]) -> Order:

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
@@ -22,6 +22,7 @@ from claimstore.errors import (
     ClaimMissingError,
     StoreUnavailableError,
 )
+from claimstore.glance import Glance, glances, prolong
 from claimstore.record import HEAD_LIMIT, chunked_record, inline_record, read_head, read_record
 
 INLINE: Final = 1 << 20
@@ -200,8 +201,27 @@ class ClaimStore:
         head = read_head(claim_id, start)
         return ClaimStat(head.size, stored, head.encoding, head.chunks, expires)
 
+    async def glance(self, claim_ids: Iterable[str]) -> dict[str, Glance]:
+        """Look at many claims in few round trips; those that are gone or corrupt are left out.
+
+        Raises StoreUnavailableError.
+        """
+        return await glances(self.connection, {one: self._key(one) for one in claim_ids})
+
+    async def prolong(self, claims: Mapping[str, Glance], expires: int) -> frozenset[str]:
+        """Let claims live until ``expires`` at least; return those of which nothing is missing.
+
+        Raises StoreUnavailableError.
+        """
+        keys = {claim_id: self._keys(claim_id, seen.chunks) for claim_id, seen in claims.items()}
+        return await prolong(self.connection, keys, expires)
+
     def _key(self, claim_id: str) -> str:
         return f"{self.connection.prefix}claim:{{{claim_id}}}"
+
+    def _keys(self, claim_id: str, chunks: int) -> list[str]:
+        key = self._key(claim_id)
+        return [key, *(f"{key}:{number}" for number in range(chunks))]
 
     def _place(self, event: Event, claim_id: str | None = None) -> CheckedIn:
         if len(event.body) > self._max_body:

@@ -6,6 +6,7 @@ the delivery that it replaces is acked. A crash anywhere between repeats the del
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
@@ -78,6 +79,7 @@ class Disposition:
             cause="undecodable",
             detail=reason,
             attempts=0,
+            died=int(time.time()),
         )
         _log.error("undecodable ticket", endpoint=endpoint.id, reason=reason, next="dead letter")
         self._replace(delivery, lambda: self._publisher.publish_letter(letter), lambda: None)
@@ -149,6 +151,7 @@ class Disposition:
                     detail=trial.outcome.detail,
                     attempts=work.attempts,
                     status=None if trial.answer is None else trial.answer.status,
+                    died=int(time.time()),
                 )
                 self._replace(
                     work.delivery, lambda: self._publisher.publish_letter(letter), lambda: done(work)

@@ -7,28 +7,21 @@ the journal.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
 
-from claimbus.broker import journal, quarantine, topology
+from claimbus.broker import quarantine, topology
 from claimbus.broker.connection import Connection
 from claimbus.broker.errors import TopologyError
-from claimbus.broker.publisher import Publisher
-from claimbus.database import attempts, endpoints, participants
+from claimbus.database import endpoints
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
-from claimbus.database.participants import Participant
-from claimbus.events.event import ALL
-from claimbus.events.routing import matches
-from claimbus.events.ticket import Ticket
-from claimstore.errors import ClaimError
+from claimbus.database.errors import NotFoundError
 from claimstore.leases import Leases
 from claimstore.quarantined import Quarantined
-from claimstore.store import ClaimStore
 from consumers.provision import Provision
 
 WATCH_EVERY: Final = timedelta(seconds=5)
@@ -40,10 +33,8 @@ LEASE: Final = 30.0
 MARGIN: Final = 120
 """Seconds before the quarantine's beginning from which the journal is read: what was under way by then."""
 
-BATCH: Final = 500
-"""Journal entries compared with the attempts at a time."""
-
-SETTLED: Final = ("delivered", "superseded")
+Recover = Callable[[Endpoint, datetime], Awaitable[int]]
+"""Sends an endpoint what was published since a moment and it did not get; returns how many deliveries."""
 
 _log = structlog.get_logger("claimbus.consumers.quarantine")
 
@@ -56,22 +47,20 @@ class Quarantine:
         *,
         worker: str,
         database: Database,
-        store: ClaimStore,
         leases: Leases,
         quarantined: Quarantined,
         provision: Provision,
         connection: Connection,
-        publisher: Publisher,
+        recover: Recover,
         alarm: Callable[[int], None],
     ) -> None:
         """Wire the watch; ``alarm`` is told after each look how many endpoints are in quarantine."""
         self._database = database
-        self._store = store
         self._leases = leases
         self._quarantined = quarantined
         self._provision = provision
         self._connection = connection
-        self._publisher = publisher
+        self._recover = recover
         self._worker = worker
         self._alarm = alarm
 
@@ -116,54 +105,9 @@ class Quarantine:
         """Bind the queue again, then give it what it missed, then call it healed: in this order."""
         await self._provision.give(endpoint.id, anew=True)
         since = datetime.fromtimestamp(since_ms / 1000 - MARGIN, UTC)
-        recovered = await self.recover(endpoint, since)
+        try:
+            recovered = await self._recover(endpoint, since)
+        except NotFoundError:
+            recovered = 0  # it was removed meanwhile
         await self._quarantined.remove(endpoint.id)
         _log.warning("queue answers again", endpoint=endpoint.id, recovered=recovered, next="bound again")
-
-    async def recover(self, endpoint: Endpoint, since: datetime) -> int:
-        """Redeliver what the journal has since a moment and the endpoint may see and did not get."""
-        participant = await self._database.read(lambda sql: participants.get(sql, endpoint.participant_id))
-        recovered = 0
-        async for batch in _batches(journal.read(self._connection, since=since)):
-            concerning = [ticket for ticket in batch if _concerns(ticket, endpoint, participant)]
-            identities = [ticket.message_id for ticket in concerning]
-            settled = await self._settled(endpoint.id, identities)
-            for ticket in concerning:
-                if ticket.message_id not in settled and await self._entitled(ticket, participant):
-                    now = int(time.time())
-                    await self._publisher.publish_redelivery(
-                        replace(ticket, endpoint=endpoint.id, attempt=0, released=now)
-                    )
-                    recovered += 1
-        return recovered
-
-    async def _settled(self, endpoint_id: str, message_ids: Collection[str]) -> frozenset[str]:
-        return await self._database.read(
-            lambda sql: attempts.delivered(sql, endpoint_id, message_ids, verdicts=SETTLED)
-        )
-
-    async def _entitled(self, ticket: Ticket, participant: Participant) -> bool:
-        """Ask the claim who may see the event; one that cannot be redeemed is the delivery's to report."""
-        try:
-            claim = await self._store.redeem(ticket.claim_id, expires=ticket.expires)
-        except ClaimError as gone:
-            _log.error("not recovered", participant=participant.id, reason=str(gone))
-            return False
-        return claim.event.audience == ALL or participant.id in claim.event.audience
-
-
-def _concerns(ticket: Ticket, endpoint: Endpoint, participant: Participant) -> bool:
-    return participant.is_entitled(ticket.type) and any(
-        matches(pattern, ticket.type) for pattern in endpoint.subscriptions
-    )
-
-
-async def _batches(entries: AsyncIterator[journal.JournalEntry]) -> AsyncIterator[list[Ticket]]:
-    batch: list[Ticket] = []
-    async for entry in entries:
-        if entry.ticket is not None:
-            batch.append(entry.ticket)
-        if len(batch) >= BATCH:
-            yield batch
-            batch = []
-    yield batch

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from claimbus.database import attempts
+from claimbus.database import outcomes
 from claimbus.database.attempts import Attempt
 from claimbus.database.engine import Database
 from claimbus.events.errors import UnavailableError
@@ -100,7 +100,7 @@ class Recorder:
         pause = 0.1
         while True:
             try:
-                await self._database.run(lambda connection: attempts.record(connection, rows))
+                await self._database.run(lambda connection: outcomes.record(connection, rows))
             except UnavailableError as away:
                 self._available.clear()
                 _log.warning("database away", action="attempts wait", rows=len(rows), error=str(away))

@@ -30,7 +30,7 @@ from consumers.handler import Handler
 from consumers.metrics import Metrics
 from consumers.news import Emit, News
 from consumers.provision import Provision
-from consumers.quarantine import WATCH_EVERY, Quarantine
+from consumers.quarantine import WATCH_EVERY, Quarantine, Recover
 from consumers.recorder import Recorder
 from consumers.retention import Retention
 from consumers.roster import Roster
@@ -49,6 +49,7 @@ class Services:
     """The open connections that a worker works with; they stay their opener's.
 
     ``consuming`` and ``publisher`` are two connections: an alarm of RabbitMQ's blocks one that publishes.
+    ``recover`` gives an endpoint what it missed in quarantine.
     """
 
     database: Database
@@ -62,6 +63,7 @@ class Services:
     quarantined: Quarantined
     webhook: Callable[[Endpoint], Webhook]
     emit: Emit
+    recover: Recover
 
 
 def worker_name() -> str:
@@ -117,12 +119,11 @@ class Worker:
         self._quarantine = Quarantine(
             worker=name,
             database=services.database,
-            store=services.store,
             leases=services.leases,
             quarantined=services.quarantined,
             provision=self._provision,
             connection=services.consuming,
-            publisher=services.publisher,
+            recover=services.recover,
             alarm=metrics.quarantined.set,
         )
         self._retention = Retention(services.database, services.leases, worker=name, kept=attempts_kept)

@@ -16,6 +16,7 @@ from benchmarks import limit
 from benchmarks.bodies import DIFFERENT, TYPE, body, file_of_bodies, read_bodies
 from benchmarks.deliver import check_arrived, deliver
 from benchmarks.large import large
+from benchmarks.letters import keep
 from benchmarks.publish import publish
 from benchmarks.report import Result
 from benchmarks.runner import PROJECT
@@ -93,6 +94,16 @@ def test_a_publishing_side_brings_every_event_to_the_queue(side: str) -> None:
     (outcome,) = result.outcomes[side]
     assert outcome.count == 40
     assert outcome.settings["window"] == 7
+
+
+def test_every_letter_is_recorded_and_replayed() -> None:
+    kept = keep(letters=60, size=2048, endpoints=3, window=8, progress=silent)
+    assert {step: kept.outcomes[step].count for step in ("record", "publish", "replay")} == {
+        "record": 60,
+        "publish": 60,
+        "replay": 60,
+    }
+    assert kept.document()["ratios"].keys() == {"replay_vs_publish"}
 
 
 def test_the_last_line_is_json_with_the_ratios() -> None:

@@ -41,8 +41,8 @@ class Letter:
 
     ``cause`` is the worker's word; for RabbitMQ's own letters it is ``endpoint-gone``, ``expired``,
     ``delivery-limit`` or ``rejected``. ``attempts`` is how many were made, ``status`` the HTTP status of the
-    last one. ``ticket`` is None when the message is none: then ``body`` is its bytes and ``detail`` says what
-    is wrong with it.
+    last one, ``died`` the second at which a worker gave it up. ``ticket`` is None when the message is none:
+    then ``body`` is its bytes and ``detail`` says what is wrong with it.
     """
 
     body: bytes
@@ -52,6 +52,7 @@ class Letter:
     detail: str
     attempts: int
     status: int | None = None
+    died: int | None = None
 
 
 def ticket_message(ticket: Ticket, route: Route) -> Message:
@@ -83,6 +84,8 @@ def letter_message(letter: Letter) -> Message:
         headers["endpoint"] = letter.endpoint
     if letter.status is not None:
         headers["status"] = letter.status
+    if letter.died is not None:
+        headers["died"] = letter.died
     if letter.ticket is None:
         encoded = frames.properties(content_type="application/octet-stream", headers=headers)
         return Message(topology.DEADLETTERS, "", encoded, letter.body)
@@ -136,6 +139,7 @@ def read_letter(properties: Properties, body: bytes, *, exchange: str, routing_k
     except InvalidTicketError as wrong:
         detail = detail or f"no ticket: {wrong}"
     attempts, status = headers.get("attempts", headers.get("attempt")), headers.get("status")
+    died = headers.get("died")
     return Letter(
         body=body,
         ticket=ticket,
@@ -144,6 +148,7 @@ def read_letter(properties: Properties, body: bytes, *, exchange: str, routing_k
         detail=str(detail or ""),
         attempts=attempts if isinstance(attempts, int) else 0,
         status=status if isinstance(status, int) else None,
+        died=died if isinstance(died, int) else None,
     )
 
 

@@ -1,19 +1,25 @@
 """Reading the journal: every ticket that was published, from a moment on."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+import logging
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
 from claimbus.broker import codec, errors, frames, topology
 from claimbus.broker.connection import Connection
-from claimbus.broker.errors import BrokerUnavailableError
+from claimbus.broker.errors import BrokerUnavailableError, TopologyError
 from claimbus.events.errors import InvalidTicketError
 from claimbus.events.ticket import Ticket
 
+_log = logging.getLogger(__name__)
+
 PREFETCH: Final = 500
 """Entries on their way at a time; a stream gives none without a prefetch."""
+
+ACKED_AT_ONCE: Final = 100
+"""Entries; with an ack and a timeout for each, reading took 14 µs an entry instead of 9."""
 
 FIRST: Final = 5.0
 """Seconds without a first entry after which there is none."""
@@ -24,12 +30,15 @@ NEXT: Final = 1.0
 SILENCE: Final = 30.0
 """Seconds without another entry, although more are there, after which reading is given up."""
 
+Content = tuple[bytes, bytes, bytes] | Exception
+
 
 class JournalEntry(NamedTuple):
     """A ticket as it was published.
 
-    ``offset`` counts entries from 0. ``routing_key`` is that of the first recipient: a stream keeps no
-    ``BCC``, so who else may see the event is known from its claim alone. ``ticket`` is None for what is none.
+    ``offset`` counts entries from 0; RabbitMQ takes one for itself where a segment begins. ``routing_key`` is
+    that of the first recipient: a stream keeps no ``BCC``, so who else may see the event is known from its
+    claim alone. ``ticket`` is None for what is none.
     """
 
     offset: int
@@ -37,29 +46,12 @@ class JournalEntry(NamedTuple):
     ticket: Ticket | None
 
 
-async def read(connection: Connection, *, since: datetime) -> AsyncIterator[JournalEntry]:
-    """Yield what was published from ``since`` (aware) on, in order, up to the last entry of this moment.
+async def last_offset(connection: Connection) -> int | None:
+    """Return the offset of the last entry, None when there is none; it takes a second or more.
 
-    RabbitMQ begins with a whole chunk, so some entries may be older than ``since``; nothing older than the
-    claim life is there. Raises BrokerUnavailableError when the connection is lost, or the stream falls silent
-    in the middle, and TopologyError when there is no journal.
+    The last chunk is read for it: RabbitMQ's count lags by seconds. Raises BrokerUnavailableError, and
+    TopologyError when there is no journal.
     """
-    last = await _last_offset(connection)
-    if last is None:
-        return
-    offset = None
-    async with aclosing(_entries(connection, since.astimezone(UTC), SILENCE)) as entries:
-        async for entry in entries:
-            yield entry
-            offset = entry.offset
-            if offset >= last:
-                return
-    if offset is not None:
-        raise BrokerUnavailableError(f"the journal fell silent at entry {offset} of {last}")
-
-
-async def _last_offset(connection: Connection) -> int | None:
-    """Return the offset of the last entry by reading the last chunk; RabbitMQ's count lags by seconds."""
     last = None
     async with aclosing(_entries(connection, "last", NEXT)) as entries:
         async for entry in entries:
@@ -67,13 +59,58 @@ async def _last_offset(connection: Connection) -> int | None:
     return last
 
 
+async def read(
+    connection: Connection, *, since: datetime | int, last: int | None = None
+) -> AsyncGenerator[JournalEntry, None]:
+    """Yield what was published from ``since`` (an aware moment, or an offset) on, in order, up to ``last``.
+
+    RabbitMQ begins with a whole chunk, so some entries may be older than the moment; nothing older than the
+    claim life is there. ``last`` is an offset; without it the last entry of this moment is. Reading goes on
+    after a loss of the connection. Raises BrokerUnavailableError when it does not come back, or the stream
+    falls silent in the middle, and TopologyError when there is no journal.
+    """
+    if last is None:
+        last = await last_offset(connection)
+    begin = since if isinstance(since, int) else since.astimezone(UTC)
+    if last is None or (isinstance(begin, int) and begin > last):
+        return
+    while True:
+        begun = begin
+        try:
+            async with aclosing(_stretch(connection, begin, last)) as entries:
+                async for entry in entries:
+                    yield entry
+                    begin = entry.offset + 1
+        except (BrokerUnavailableError, TopologyError) as lost:
+            if begin == begun:
+                raise
+            _log.warning("reading the journal on from entry %s: %s", begin, lost)
+        else:
+            return
+
+
+async def _stretch(
+    connection: Connection, begin: datetime | int, last: int
+) -> AsyncGenerator[JournalEntry, None]:
+    """Yield entries up to ``last``, on one channel; none is fine when none is as new as the moment."""
+    async with aclosing(_entries(connection, begin, SILENCE)) as entries:
+        async for entry in entries:
+            yield entry
+            begin = entry.offset + 1
+            if begin > last:
+                return
+    if isinstance(begin, int):
+        raise BrokerUnavailableError(f"the journal fell silent before entry {begin} of {last}")
+
+
 async def _entries(
-    connection: Connection, start: datetime | Literal["last"], patience: float
+    connection: Connection, start: datetime | int | Literal["last"], patience: float
 ) -> AsyncGenerator[JournalEntry, None]:
     """Yield entries from ``start`` on, until none comes for ``patience`` seconds."""
-    contents: asyncio.Queue[tuple[bytes, bytes, bytes] | Exception] = asyncio.Queue()
+    contents: asyncio.Queue[Content] = asyncio.Queue()
     async with await connection.channel() as channel:
         channel.on_closed(contents.put_nowait)
+        channel.on_cancelled(lambda: contents.put_nowait(BrokerUnavailableError("the journal went away")))
         await channel.qos(PREFETCH)
         await channel.consume(
             topology.JOURNAL,
@@ -81,19 +118,25 @@ async def _entries(
             tag="journal",
             arguments={"x-stream-offset": start},
         )
-        wait = FIRST
+        wait, unacked = FIRST, 0
         while True:
             try:
-                async with asyncio.timeout(wait):
-                    content = await contents.get()
+                content = contents.get_nowait() if contents.qsize() else await _next(contents, wait)
             except TimeoutError:
                 return
             if isinstance(content, Exception):
                 raise errors.closed(content, "reading the journal") from content
             method, header, body = content
             yield _entry(method, header, body)
-            channel.write(frames.ack(channel.number, frames.read_tag(method), multiple=False))
-            wait = patience
+            wait, unacked = patience, unacked + 1
+            if unacked >= ACKED_AT_ONCE or contents.empty():
+                channel.write(frames.ack(channel.number, frames.read_tag(method), multiple=True))
+                unacked = 0
+
+
+async def _next(contents: asyncio.Queue[Content], within: float) -> Content:
+    async with asyncio.timeout(within):
+        return await contents.get()
 
 
 def _entry(method: bytes, header: bytes, body: bytes) -> JournalEntry:

@@ -8,12 +8,14 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Collection, Iterator
 from datetime import timedelta
-from typing import Final, Literal, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from claimbus.broker import frames, topology
 from claimbus.broker.connection import Connection
 from claimbus.broker.frames import Message
+from claimbus.cli import letter_diagnosis
 from claimbus.cli.durations import show_duration
+from claimbus.cli.finding import Finding
 from claimbus.cli.settings import Settings
 from claimbus.cli.wiring import COMMAND_WITHIN, Wiring, webhooks
 from claimbus.database import checks, endpoints, parked
@@ -38,14 +40,6 @@ LONG_QUEUE: Final = 10_000
 T = TypeVar("T")
 
 
-class Finding(NamedTuple):
-    """One line of the doctor's; a message that is no "ok" says what to do."""
-
-    severity: Literal["ok", "warning", "error"]
-    subject: str
-    message: str
-
-
 async def diagnose(settings: Settings) -> list[Finding]:
     """Look at everything."""
     settings = settings.model_copy(update={"confirm_timeout": timedelta(seconds=COMMAND_WITHIN)})
@@ -65,6 +59,7 @@ async def diagnose(settings: Settings) -> list[Finding]:
         if ("ok", "database schema") in {finding[:2] for finding in about_database}:
             with Database.open(settings.database_url, migrate=False) as database:
                 await _collect(_endpoints(settings, database, store, connection), "endpoints", found)
+                await _collect(_letters(settings, database), "dead letters", found)
     return found
 
 
@@ -112,10 +107,10 @@ async def _rabbitmq(wiring: Wiring, connection: Connection) -> AsyncIterator[Fin
         yield Finding("warning", "RabbitMQ topology", what)
     else:
         yield Finding("ok", "RabbitMQ topology", "is declared")
-    letters, _, *waiting = (0 if count is None else count.messages for count in counts.values())
-    if letters:
-        yield Finding("warning", "dead letters", f"{letters:,} deliveries were given up")
-    yield Finding("ok", "retries", f"{sum(waiting):,} deliveries wait for their next attempt")
+    letters, _, *rungs = counts.values()
+    yield letter_diagnosis.recorder(letters)
+    waiting = sum(rung.messages for rung in rungs if rung is not None)
+    yield Finding("ok", "retries", f"{waiting:,} deliveries wait for their next attempt")
     await _publish_to_nobody(wiring)
     yield Finding("ok", "RabbitMQ confirms", "what is published is confirmed, no alarm is on")
 
@@ -159,6 +154,11 @@ async def _endpoints(
         count = f"{len(waiting):,}" + ("" if len(waiting) < 1000 else " or more")
         what = f"{count}, since nobody owns their resource; see 'claimbus oms parked'"
         yield Finding("warning", "parked events", what)
+
+
+async def _letters(settings: Settings, database: Database) -> AsyncIterator[Finding]:
+    for finding in await database.read(lambda sql: letter_diagnosis.look(sql, settings)):
+        yield finding
 
 
 async def _held(known: Collection[Endpoint], store: ClaimStore) -> list[Finding]:

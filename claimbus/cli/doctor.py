@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from claimbus.cli.diagnosis import Finding, diagnose
+from claimbus.cli.diagnosis import diagnose
+from claimbus.cli.finding import Finding
 from claimbus.cli.options import AsJson
 from claimbus.cli.output import print_json
 from claimbus.cli.settings import load

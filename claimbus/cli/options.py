@@ -72,6 +72,9 @@ Since = Annotated[
     datetime | None,
     typer.Option(parser=moment, metavar="TIME", help="Not before: 2h (ago), yesterday 14:00, or ISO 8601."),
 ]
+Until = Annotated[
+    datetime | None, typer.Option(parser=moment, metavar="TIME", help="Before this time, written alike.")
+]
 Limit = Annotated[int, typer.Option(min=1, help="How many at most, the newest.")]
 InOutbox = Annotated[
     Path | None,

@@ -2,14 +2,14 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any, Final
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +20,23 @@ Row = Mapping[str, Any]
 
 _WIDE: Final = 100_000
 """Characters a line where nobody reads it on a screen: rich would fold a table into 80."""
+
+_BARS: Final = "▁▂▃▄▅▆▇█"
+
+
+class Bar:
+    """How far work has come, as it is shown on a terminal; to be called with what changed."""
+
+    def __init__(self, shown: Progress, task: TaskID) -> None:
+        self._shown, self._task = shown, task
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Tell how many of how many are done; the note stands behind the bar."""
+        self._shown.update(self._task, completed=done, total=total, note=note)
+
+    def say(self, text: str) -> None:
+        """Print a line to standard error, above the bar if there is one."""
+        self._shown.console.print(Text(text), soft_wrap=True)
 
 
 def listing(rows: Sequence[Row], columns: Sequence[str], *, as_json: bool, empty: str = "none") -> None:
@@ -61,13 +78,25 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress(what: str) -> Iterator[Bar]:
     """Show how far work has come, on a terminal only; yields what is told how many of how many are done."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        yield Bar(shown, shown.add_task(what, total=None, note=""))
+
+
+def sparkline(counts: Sequence[int]) -> str:
+    """Return counts as bars, the highest for the greatest; the lowest is kept for none at all."""
+    highest = max(counts, default=0)
+    steps = len(_BARS) - 1
+    return "".join(_BARS[-(-count * steps // highest) if count else 0] for count in counts)
 
 
 def _print(table: Table) -> None:

@@ -89,7 +89,15 @@ class Settings(BaseSettings):
     hold_pause_longest: Duration = timedelta(minutes=5)
     """Longest pause between probes."""
     attempts_kept: Duration = timedelta(days=90)
-    """How long the record of attempts is kept."""
+    """How long the records of attempts and of dead letters are kept, without bodies."""
+    letters_kept: Duration = timedelta(days=30)
+    """How long after its death a dead letter can be replayed: its body is kept in the database until then."""
+    letters_budget: int = Field(default=10 * 1024**3, ge=1024)
+    """Bytes of dead letters' bodies in the database; beyond it further letters wait in RabbitMQ."""
+    replay_rate: float = Field(default=50.0, ge=0)
+    """Deliveries a second that a replay or recovery sends to an endpoint; 0: no limit."""
+    work_deadletters: bool = True
+    """Let 'claimbus work' record dead letters and run replays too; else run 'claimbus deadletters attend'."""
     reconcile_every: Duration = timedelta(seconds=30)
     """How often workers compare their queues with the database."""
     watch_every: Duration = timedelta(seconds=5)

@@ -1,21 +1,30 @@
 """The composition root: from settings to open connections and what runs on them. Nothing else wires."""
 
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+from prometheus_client import CollectorRegistry
 
 from claimbus.broker.connection import Connection
 from claimbus.broker.publisher import Publisher
 from claimbus.broker.topology import Topology, parse_ladder
 from claimbus.cli.database import open_database
+from claimbus.cli.lookups import check_age_limits, known_participants
 from claimbus.cli.settings import Settings
-from claimbus.database import endpoints, participants
+from claimbus.database.audit import Act
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
+from claimbus.deadletters.attendant import Attendant
+from claimbus.deadletters.measuring import Measuring
+from claimbus.deadletters.metrics import LettersMetrics
+from claimbus.deadletters.recorder import Recorder
+from claimbus.deadletters.recover import Recovery
+from claimbus.deadletters.replay import Runner
+from claimbus.deadletters.retention import Retention
 from claimbus.events.errors import ConfigurationError
 from claimbus.events.event import audience_of
 from claimbus.events.tls import client_context
@@ -29,7 +38,7 @@ from claimstore.store import ClaimStore
 from consumers.addresses import AddressGuard
 from consumers.metrics import Metrics
 from consumers.webhook import Webhook
-from consumers.worker import Services, Worker
+from consumers.worker import Services, Worker, worker_name
 from producers.producer import Producer
 
 OPEN_WITHIN: Final = 15.0
@@ -37,9 +46,6 @@ OPEN_WITHIN: Final = 15.0
 
 COMMAND_WITHIN: Final = 5.0
 """The same for a command that somebody waits for."""
-
-PARTICIPANTS_KNOWN_FOR: Final = 5.0
-"""Seconds."""
 
 
 class Wiring:
@@ -124,7 +130,7 @@ class Wiring:
             Identities(store.connection, life=self.settings.claim_life),
             publisher,
             source=self.settings.source(system),
-            participants=None if database is None else _known_participants(database),
+            participants=None if database is None else known_participants(database),
             published=published,
         )
 
@@ -132,7 +138,7 @@ class Wiring:
         """Return a worker, wired."""
         settings, life = self.settings, self.settings.claim_life
         database, store = self.database(), await self.store()
-        _check_age_limits(database, life)
+        check_age_limits(database, life)
         publisher = await self.publisher("worker: publishes")
         producer = self.producer(
             store, publisher, "bus", published=lambda type_: metrics.published.labels(type_).inc()
@@ -143,24 +149,26 @@ class Wiring:
                 producer.event(type_, body, audience=audience_of([participant])), fresh=True
             )
 
+        consuming = await self.connection("worker: consumes")
+        recovery = Recovery(database, store, consuming, publisher, claim_life=life)
+
+        async def recover(endpoint: Endpoint, since: datetime) -> int:
+            act = Act("worker", "its queue was in quarantine")
+            return (await recovery.run(endpoint.id, since, rate=None, act=act)).redelivered
+
         services = Services(
             database=database,
             store=store,
-            consuming=await self.connection("worker: consumes"),
+            consuming=consuming,
             publisher=publisher,
-            holds=Holds(
-                store.connection,
-                threshold=settings.hold_after,
-                shortest=settings.hold_pause,
-                longest=settings.hold_pause_longest,
-                life=life,
-            ),
+            holds=self.holds(store),
             latest=Latest(store.connection, life=life),
             progress=Progress(store.connection, life=life),
             leases=Leases(store.connection),
             quarantined=Quarantined(store.connection),
             webhook=webhooks(settings),
             emit=emit,
+            recover=recover,
         )
         return Worker(
             services,
@@ -170,6 +178,44 @@ class Wiring:
             watch_every=settings.watch_every,
             attempts_kept=settings.attempts_kept,
             grace=settings.grace,
+        )
+
+    async def attendant(self, registry: CollectorRegistry) -> Attendant:
+        """Return what attends to dead letters, wired; its metrics go into the registry.
+
+        On connections of its own: a replay at full speed takes nothing of a worker's beside it.
+        """
+        settings, name, metrics = self.settings, worker_name(), LettersMetrics(registry)
+        database, store = self.database(), await self.store()
+        publisher = await self.publisher("attendant: publishes")
+        connection = await self.connection("attendant: consumes")
+        budget, life = settings.letters_budget, settings.claim_life
+        runner = Runner(
+            database, store, self.holds(store), publisher, name=name, claim_life=life, metrics=metrics
+        )
+        retention = Retention(
+            database,
+            Leases(store.connection),
+            name=name,
+            letters_kept=settings.letters_kept,
+            rows_kept=settings.attempts_kept,
+        )
+        return Attendant(
+            runner=runner,
+            recorder=Recorder(connection, store, database, budget=budget, metrics=metrics),
+            retention=retention,
+            measuring=Measuring(connection, database, budget=budget, metrics=metrics),
+        )
+
+    def holds(self, store: ClaimStore) -> Holds:
+        """Return which endpoints are held, as the store knows it."""
+        settings = self.settings
+        return Holds(
+            store.connection,
+            threshold=settings.hold_after,
+            shortest=settings.hold_pause,
+            longest=settings.hold_pause_longest,
+            life=settings.claim_life,
         )
 
     def _tls(self, scheme: str, url: str) -> ssl.SSLContext | None:
@@ -223,34 +269,6 @@ def webhooks(settings: Settings) -> Callable[[Endpoint], Webhook]:
         )
 
     return webhook
-
-
-def _known_participants(database: Database) -> Callable[[], frozenset[str]]:
-    """Return what gives the participants' IDs, looked up every few seconds at most."""
-    known: frozenset[str] = frozenset()
-    until = 0.0
-
-    def participant_ids() -> frozenset[str]:
-        nonlocal known, until
-        if time.monotonic() >= until:
-            with database.snapshot() as sql:
-                known = frozenset(one.id for one in participants.find(sql))
-            until = time.monotonic() + PARTICIPANTS_KNOWN_FOR
-        return known
-
-    return participant_ids
-
-
-def _check_age_limits(database: Database, life: timedelta) -> None:
-    """Refuse to start where a delivery could outlive its body."""
-    with database.snapshot() as sql:
-        for endpoint in endpoints.find(sql):
-            if endpoint.age_limit_s >= life.total_seconds():
-                raise ConfigurationError(
-                    "CLAIMBUS_CLAIM_LIFE",
-                    f"({life}) must exceed the age limit of every endpoint; that of {endpoint.id} is "
-                    f"{timedelta(seconds=endpoint.age_limit_s)}",
-                )
 
 
 def _identity(certificate: Path | None, key: Path | None) -> bytes | None:

@@ -1,4 +1,4 @@
-"""``claimbus work``: consumer workers, one process or several."""
+"""``claimbus work``: consumer workers, one process or several. ``deadletters attend``: what else they do."""
 
 import asyncio
 import os
@@ -7,17 +7,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Final
 
 import structlog
 import typer
-from prometheus_client import start_http_server
+from prometheus_client import CollectorRegistry, start_http_server
 
 from claimbus.cli.logs import configure_logs
 from claimbus.cli.services.guard import guarded
 from claimbus.cli.settings import Settings, load
 from claimbus.cli.wiring import Wiring
+from claimbus.deadletters.attendant import Attendant
 from claimbus.events.errors import ConfigurationError
 from consumers.metrics import Metrics
 
@@ -31,7 +33,7 @@ _log = structlog.get_logger("claimbus.cli.work")
 def work(
     processes: Annotated[int, typer.Option(min=1, help="Worker processes; each takes a core.")] = 1,
 ) -> None:
-    """Deliver to the participants' endpoints until stopped.
+    """Deliver to the participants' endpoints until stopped; record dead letters and run replays beside it.
 
     SIGTERM or Ctrl-C finish what is in flight and hand the rest back to RabbitMQ.
     """
@@ -43,36 +45,80 @@ def work(
         raise typer.Exit(supervise(processes))
 
 
+def attend() -> None:
+    """Record dead letters and run replays until stopped, delivering nothing else.
+
+    'claimbus work' does this too, unless CLAIMBUS_WORK_DEADLETTERS is false.
+    """
+    settings = load()
+    configure_logs(settings.log_level, settings.log_format)
+    _run(_attend(settings))
+
+
 def run_worker(settings: Settings) -> None:
     """Run one worker in this process until a signal ends it."""
+    _run(_work(settings))
+
+
+def _run(work: Coroutine[None, None, None]) -> None:
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:
-        asyncio.run(_work(settings))
+        asyncio.run(work)
     else:
-        uvloop.run(_work(settings))
+        uvloop.run(work)
 
 
 async def _work(settings: Settings) -> None:
     metrics = Metrics()
-    _serve_metrics(settings, metrics)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    _serve_metrics(settings, metrics.registry)
+    stop = _stopped_by_signals()
     async with Wiring(settings) as wiring:
         worker = await wiring.worker(metrics)
-        await worker.run(stop, ready=lambda: _log.info("worker ready", pid=os.getpid()))
+        attendant = await wiring.attendant(metrics.registry) if settings.work_deadletters else None
+        beside = asyncio.create_task(_attend_beside(attendant, stop)) if attendant else None
+        try:
+            await worker.run(stop, ready=lambda: _log.info("worker ready", pid=os.getpid()))
+        finally:
+            stop.set()
+            if beside:
+                await beside
     _log.info("worker stopped", pid=os.getpid())
 
 
-def _serve_metrics(settings: Settings, metrics: Metrics) -> None:
+async def _attend(settings: Settings) -> None:
+    registry = CollectorRegistry()
+    _serve_metrics(settings, registry)
+    stop = _stopped_by_signals()
+    async with Wiring(settings) as wiring:
+        attendant = await wiring.attendant(registry)
+        _log.info("attendant ready", pid=os.getpid())
+        await attendant.run(stop)
+    _log.info("attendant stopped", pid=os.getpid())
+
+
+async def _attend_beside(attendant: Attendant, stop: asyncio.Event) -> None:
+    """Attend to dead letters; a failure of that is no reason to deliver no more."""
+    try:
+        await attendant.run(stop)
+    except Exception:  # noqa: BLE001 - whatever it is
+        _log.exception("attendant failed", next="deliver, but record and replay no dead letters")
+
+
+def _stopped_by_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _serve_metrics(settings: Settings, registry: CollectorRegistry) -> None:
     if not settings.metrics_listen:
         return
     host, _, port = settings.metrics_listen.rpartition(":")
     try:
         number = int(port) + int(os.environ.get(NUMBER, "0"))
-        start_http_server(number, addr=host or "127.0.0.1", registry=metrics.registry)
+        start_http_server(number, addr=host or "127.0.0.1", registry=registry)
     except (ValueError, OSError, OverflowError) as wrong:
         raise ConfigurationError("CLAIMBUS_METRICS_LISTEN", f"{settings.metrics_listen}: {wrong}") from wrong
 

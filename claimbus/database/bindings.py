@@ -60,6 +60,13 @@ def at(connection: Connection, moment: datetime, endpoint_id: str | None = None)
     return _find(connection, held, endpoint_id)
 
 
+def during(connection: Connection, since: datetime, until: datetime) -> tuple[Bound, ...]:
+    """Return the bindings that there were at any moment of a period, of all endpoints; both ends count."""
+    column = bindings.c
+    lasted = or_(column.bound_to.is_(None), column.bound_to > since)
+    return _find(connection, and_(column.bound_from <= until, lasted), None)
+
+
 def _find(
     connection: Connection, condition: ColumnElement[bool], endpoint_id: str | None
 ) -> tuple[Bound, ...]:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from claimbus.events.errors import InvalidInputError
 
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 """The newest migration, so that a start need not load Alembic to see that there is nothing to do."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -273,7 +273,18 @@ letters = Table(
     Column("raw", LargeBinary),
     CheckConstraint("state IN ('dead', 'replaying', 'delivered', 'dead again', 'discarded')", "state"),
     Index("uq_letters_id", "id", unique=True),
-    Index("ix_letters_state", "state", "fingerprint", "died_at", "number"),
+    # It has all that letters are grouped by: SQLite would fetch row by row, 4 times slower.
+    Index(
+        "ix_letters_state",
+        "state",
+        "fingerprint",
+        "died_at",
+        "number",
+        "cause",
+        "participant_id",
+        "endpoint_id",
+        "type",
+    ),
     Index("ix_letters_endpoint_id", "endpoint_id", "number"),
     Index("ix_letters_message_id", "message_id", "endpoint_id"),
     Index("ix_letters_claim_id", "claim_id", "died_at"),
@@ -289,8 +300,8 @@ fingerprints = Table(
     Column("error", String, nullable=False),
 )
 
-# A dead letter's body: the claim's record as it lay in Redis; its chunks, if it has any, are written before it.
-# The bytes come last: SQLite reads what stands before them without walking through them.
+# A dead letter's body: the claim's record as it lay in Redis; its chunks, if it has any, are written before
+# it. The bytes come last: SQLite reads what stands before them without walking through them.
 kept_claims = Table(
     "kept_claims",
     metadata,
@@ -327,9 +338,11 @@ replays = Table(
     Column("selection", JSON, nullable=False),
     Column("rate", Float),
     Column("canary", Boolean, nullable=False),
+    Column("keep_going", Boolean, nullable=False),
     Column("stage", Integer, nullable=False),
     Column("total", Integer, nullable=False),
     Column("created_at", Moment, nullable=False),
+    Column("resumed_at", Moment),
     Column("ended_at", Moment),
     Column("runner", String),
     Column("leased_until", Moment),
@@ -371,4 +384,54 @@ audit_entries = Table(
     Column("reason", String, nullable=False),
     Index("ix_audit_entries_kind_object_id", "kind", "object_id"),
     Index("ix_audit_entries_organisation_id", "organisation_id"),
+)
+
+# Whose client certificates the portal trusts, and from when to when; what it says itself is checked besides.
+authorities = Table(
+    "authorities",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("subject", String, nullable=False),
+    Column("pem", String, nullable=False),
+    Column("counts_from", Moment, nullable=False),
+    Column("counts_to", Moment),
+    Column("created_at", Moment, nullable=False),
+)
+
+# By the subject, so that a renewed certificate goes on where its predecessor ended.
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("subject", String, nullable=False),
+    Column("roles", JSON, nullable=False),
+    Column("participant_id", ForeignKey("participants.id")),
+    Column("organisation_id", ForeignKey("organisations.id")),
+    Column("created_at", Moment, nullable=False),
+    Column("revoked_at", Moment),
+)
+_open = certificates.c.revoked_at.is_(None)
+Index(
+    "uq_certificates_subject",
+    certificates.c.subject,
+    unique=True,
+    sqlite_where=_open,
+    postgresql_where=_open,
+)
+
+# Of a token only its SHA-256 is kept: it is random, so nobody can guess it from that.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("name", String, nullable=False),
+    Column("roles", JSON, nullable=False),
+    Column("participant_id", ForeignKey("participants.id")),
+    Column("organisation_id", ForeignKey("organisations.id")),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("revoked_at", Moment),
+    Column("used_at", Moment),
+    Index("uq_tokens_sha256", "sha256", unique=True),
 )

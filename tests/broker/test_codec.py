@@ -70,12 +70,33 @@ def test_a_retry_without_an_endpoint_is_refused() -> None:
         codec.retry_message(ticket(), DEFAULT_LADDER[0])
 
 
-@given(tickets, st.none() | names, names, st.text(max_size=3000), st.integers(0, 50))
+@given(
+    tickets,
+    st.none() | names,
+    names,
+    st.text(max_size=3000),
+    st.integers(0, 50),
+    st.none() | st.integers(100, 599),
+    st.none() | st.integers(1, 2**40),
+)
 def test_a_letter_survives_the_wire(
-    sent: Ticket, endpoint: str | None, cause: str, detail: str, attempts: int
+    sent: Ticket,
+    endpoint: str | None,
+    cause: str,
+    detail: str,
+    attempts: int,
+    status: int | None,
+    died: int | None,
 ) -> None:
     letter = Letter(
-        body=sent.body(), ticket=sent, endpoint=endpoint, cause=cause, detail=detail, attempts=attempts
+        body=sent.body(),
+        ticket=sent,
+        endpoint=endpoint,
+        cause=cause,
+        detail=detail,
+        attempts=attempts,
+        status=status,
+        died=died,
     )
     message = codec.letter_message(letter)
     found = codec.read_letter(read(message), message.body, exchange="deadletters", routing_key="")

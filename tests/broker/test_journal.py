@@ -5,7 +5,7 @@ import pytest
 
 from claimbus.broker import journal
 from claimbus.broker.connection import Connection
-from claimbus.broker.errors import TopologyError
+from claimbus.broker.errors import BrokerUnavailableError, TopologyError
 from claimbus.broker.publisher import Publisher
 from tests.broker.conftest import TOPOLOGY
 from tests.broker.samples import only, ticket, to
@@ -57,6 +57,51 @@ async def test_reading_begins_at_the_moment_asked_for(connection: Connection, pu
     since = datetime.now(UTC)
     await publisher.publish_ticket(ticket(2), only("PGAE"))
     assert await numbers(connection, since) == [2]
+
+
+async def test_reading_begins_and_ends_at_the_offsets_asked_for(
+    connection: Connection, publisher: Publisher
+) -> None:
+    for number in range(10):
+        await publisher.publish_ticket(ticket(number), only("PGAE"))
+    assert await journal.last_offset(connection) == 9
+    assert [entry.offset async for entry in journal.read(connection, since=3, last=6)] == [3, 4, 5, 6]
+    assert [entry.offset async for entry in journal.read(connection, since=8)] == [8, 9]
+    assert [entry async for entry in journal.read(connection, since=10, last=9)] == []
+
+
+async def test_reading_goes_on_where_it_was_when_the_connection_is_lost(
+    connection: Connection, publisher: Publisher
+) -> None:
+    await asyncio.gather(*(publisher.publish_ticket(ticket(number), only("PGAE")) for number in range(1200)))
+    offsets = []
+    async for entry in journal.read(connection, since=LONG_AGO):
+        if entry.offset in (0, 700):
+            connection.abandon("lost for the test")
+        offsets.append(entry.offset)
+    assert offsets == list(range(1200))
+
+
+async def test_a_journal_that_is_deleted_while_it_is_read_is_an_error(
+    connection: Connection, publisher: Publisher
+) -> None:
+    for number in range(2):
+        await publisher.publish_ticket(ticket(number), only("PGAE"))
+    entries = journal.read(connection, since=LONG_AGO, last=5)
+    assert (await anext(entries)).offset == 0
+    async with await connection.channel() as channel:
+        await channel.delete_queue("journal")
+    with pytest.raises(TopologyError, match="consuming journal: 404"):
+        [entry async for entry in entries]
+
+
+async def test_a_journal_that_falls_silent_in_the_middle_is_an_error(
+    connection: Connection, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "SILENCE", 0.3)
+    await publisher.publish_ticket(ticket(0), only("PGAE"))
+    with pytest.raises(BrokerUnavailableError, match="fell silent before entry 1 of 5"):
+        [entry async for entry in journal.read(connection, since=LONG_AGO, last=5)]
 
 
 async def test_an_empty_journal_has_no_entries(connection: Connection) -> None:

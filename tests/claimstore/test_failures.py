@@ -67,7 +67,7 @@ async def test_a_full_store_does_nothing_by_halves_and_can_still_forget(private_
         await connection.ask("CONFIG", "SET", "maxmemory", 0)
         assert list(await memory.recall()) == ["first"]
         assert await memory.pending() == []
-        assert await memory.commit(1, [second]) == [True]
+        assert [won.event for won in await memory.commit(1, [second])] == [second.event]
 
 
 async def test_a_redis_that_hangs_is_unavailable_to_everybody_in_time(private_redis: PrivateRedis) -> None:

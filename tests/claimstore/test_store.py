@@ -12,6 +12,7 @@ from claimbus.events.event import ALL
 from claimstore import ClaimStore, new_claim_id
 from claimstore.connection import Connection
 from claimstore.errors import BodyTooLargeError, ClaimCorruptError, ClaimExpiredError, ClaimMissingError
+from claimstore.glance import Glance
 from claimstore.store import INLINE
 from tests.claimstore.private import PrivateRedis
 from tests.claimstore.samples import JSON_BODY, an_event, keys, noise
@@ -182,6 +183,47 @@ async def test_stat_tells_what_a_claim_is(store: ClaimStore) -> None:
     assert stat._replace(stored=0) == (300_000, 0, "zstd", 0, expires)
     assert 300 < stat.stored < 3000
     assert await store.stat(new_claim_id()) is None
+
+
+async def test_a_glance_tells_of_many_claims_who_may_see_them_and_until_when(store: ClaimStore) -> None:
+    many = frozenset(f"P{number}" for number in range(900))  # their names fill more than the first look
+    events = [an_event(), an_event(audience=ALL), an_event(audience=many), an_event(body=noise(INLINE + 1))]
+    places = await store.check_in_many([*events, an_event(), an_event()])
+    lost, corrupt = (place.claim_id for place in places[4:])
+    await store.connection.ask("DEL", f"{store.connection.prefix}claim:{{{lost}}}")
+    await store.connection.ask("SETRANGE", f"{store.connection.prefix}claim:{{{corrupt}}}", 9, "corrupt")
+    assert await store.glance(place.claim_id for place in places) == {
+        place.claim_id: Glance(event.audience, 5 if event is events[3] else 0, place.expires)
+        for event, place in zip(events, places, strict=False)
+    }
+    assert await store.glance([]) == {}
+
+
+@pytest.mark.parametrize("size", [10, INLINE + 1])
+async def test_a_claim_can_be_made_to_live_longer_and_never_shorter(store: ClaimStore, size: int) -> None:
+    (claim_id, expires), (untouched, _) = await store.check_in_many([an_event(body=noise(size)), an_event()])
+    seen = await store.glance([claim_id])
+
+    async def expiries() -> set[int]:
+        found = await keys(store.connection)
+        names = [name for name in found if untouched.encode() not in name]
+        return set(await store.connection.ask_many(("EXPIRETIME", name) for name in names))
+
+    assert await store.prolong(seen, expires + 60) == {claim_id}
+    assert await expiries() == {expires + 60}
+    assert await store.prolong(seen, expires + 30) == {claim_id}
+    assert await expiries() == {expires + 60}
+    assert (await store.glance([untouched]))[untouched].expires == expires
+
+
+async def test_a_claim_of_which_something_is_missing_is_not_prolonged(store: ClaimStore) -> None:
+    places = await store.check_in_many([an_event(body=noise(INLINE + 1)), an_event()])
+    seen = await store.glance(place.claim_id for place in places)
+    (chunked, expires), (inline, _) = places
+    key = f"{store.connection.prefix}claim:"
+    await store.connection.ask_many([("DEL", f"{key}{{{chunked}}}:2"), ("DEL", f"{key}{{{inline}}}")])
+    assert await store.prolong(seen, expires + 60) == frozenset()
+    assert (await store.glance([chunked]))[chunked].expires == expires
 
 
 async def test_the_store_answers_a_ping(store: ClaimStore) -> None:

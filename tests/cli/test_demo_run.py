@@ -1,5 +1,6 @@
 """The demo as people run it: real processes, real servers, and a verdict that notices what is wrong."""
 
+import asyncio
 import json
 import os
 import re
@@ -7,22 +8,32 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
+from claimbus.broker.codec import Letter
+from claimbus.broker.publisher import Publisher
+from claimbus.broker.topology import DEADLETTERS, Topology, message_counts, parse_ladder
 from claimbus.cli.demo.receipt import Receipt, read_receipts
 from claimbus.cli.demo.scenario import Scenario, make_scenario
 from claimbus.cli.demo.verdict import Verdict, judge
 from claimbus.database import attempts, endpoints
+from claimbus.database import letters as dead_letters
+from claimbus.database.attempts import Attempt
 from claimbus.database.engine import Database
+from claimbus.database.letters import EVERYTHING, DeadLetter
 from claimstore.connection import Connection
 from tests.services import management, required
 
 DEMO = [sys.executable, "-m", "claimbus.cli.demo"]
 DAYS = 3
-LINE = "published expected delivered duplicates superseded dead held lost leaked seconds"
+LINE = [
+    *("published", "expected", "delivered", "duplicates", "superseded"),
+    *("dead", "replayed", "dead_after_replay", "held", "lost", "leaked", "seconds"),
+]
 
 
 def environment(**changes: str | None) -> dict[str, str]:
@@ -67,12 +78,12 @@ def test_the_main_job_passes_its_own_verdict(done: Done) -> None:
     figures = done.figures
     expectation = done.scenario.expectation
     assert done.code == 0
-    assert " ".join(figures) == LINE
+    assert list(figures) == LINE
     assert figures["published"] == len(expectation.audience)
     assert figures["expected"] == sum(map(len, expectation.due.values()))
-    assert figures["expected"] == figures["delivered"] + figures["superseded"] + figures["dead"]
-    assert figures["lost"] == figures["leaked"] == figures["held"] == 0
-    assert figures["dead"] > 0
+    assert figures["expected"] == figures["delivered"] + figures["superseded"]
+    assert figures["lost"] == figures["leaked"] == figures["held"] == figures["dead_after_replay"] == 0
+    assert figures["replayed"] == figures["dead"] > 0
 
 
 def test_into_a_pipe_it_prints_plain_lines(done: Done) -> None:
@@ -82,6 +93,33 @@ def test_into_a_pipe_it_prints_plain_lines(done: Done) -> None:
     assert len(re.findall(r"seen: ", text)) == len(done.scenario.plan.faults)
     assert "✗" not in text
     assert "Everything reached whom it concerns and nobody else" in done.lines[-2]
+
+
+def test_the_operators_part_is_told_step_by_step(done: Done) -> None:
+    text, dead = "\n".join(done.lines), int(done.figures["dead"])
+    refusing = next(name for name, fault in done.scenario.plan.faults.items() if fault.kind == "refusing")
+    steps = [
+        f"operator: {dead} dead, by what went wrong",
+        f"dead: {dead} rejected: HTTP 422",
+        f"operator: {refusing} has mended its endpoint",
+        f"operator: preflight: {dead} ready, 0 not ready",
+        rf"operator: replay rp_\w+ running: the first 1 of {dead}",
+        rf"operator: replay rp_\w+ done: {dead} delivered, 0 dead again",
+        "judge: ",
+        rf"✓ +rejected: HTTP 422 +{dead} +{dead} +0 +{dead} +{dead} +0$",
+    ]
+    assert re.search(".*".join(steps), text, re.DOTALL | re.MULTILINE), text
+
+
+def test_the_replay_came_once_under_its_first_id_and_to_nobody_else(done: Done) -> None:
+    receipts = recorded(done)
+    replayed = [one for one in receipts if one.replay]
+    refused = [one for one in receipts if one.answered == "422"]
+    assert len(replayed) == len({one.identity for one in replayed}) == done.figures["dead"]
+    assert {(one.participant, one.webhook_id) for one in replayed} == {
+        (one.participant, one.webhook_id) for one in refused
+    }
+    assert len({one.replay for one in replayed}) == 1
 
 
 def test_what_it_wrote_can_be_looked_at(done: Done) -> None:
@@ -101,24 +139,34 @@ def doctored(done: Done, receipts: list[Receipt], *, letters: bool = True) -> Ve
     """The verdict on the run, had these been its receipts, and had its dead letters been there or not."""
     with Database.open(f"sqlite:///{done.directory / 'claimbus.db'}") as database, database.snapshot() as sql:
         endpoint_ids = {one.id: one.participant_id for one in endpoints.find(sql)}
-        ends = attempts.find(sql, attempts.Filter(verdicts=["rejected", "superseded"]), limit=10_000).rows
-    rows: list[dict[str, object]] = [
-        {"endpoint": one.endpoint_id, "cause": one.next.removeprefix("dead letter: ")}
-        | {"type": one.type, "partitionkey": one.partitionkey, "sequence": one.sequence}
-        for one in ends
-        if not one.next.startswith("retry")
-    ]
+        skipped = attempts.find(sql, attempts.Filter(verdicts=["superseded"]), limit=10_000).rows
+        dead = dead_letters.find(sql, EVERYTHING, limit=10_000).rows
     return judge(
         done.scenario.plan,
         done.scenario.expectation,
         receipts,
         published=int(done.figures["published"]),
         endpoints=endpoint_ids,
-        letters=[row for row in rows if row["cause"] != "ack"] if letters else [],
-        superseded=[row for row in rows if row["cause"] == "ack"],
+        letters=map(letter_row, dead) if letters else [],
+        superseded=map(row, skipped),
         held=[],
         seconds=1.0,
     )
+
+
+def row(found: Attempt | DeadLetter) -> dict[str, object]:
+    names = {
+        "endpoint": "endpoint_id",
+        "type": "type",
+        "partitionkey": "partitionkey",
+        "sequence": "sequence",
+    }
+    return {name: getattr(found, attribute) for name, attribute in names.items()}
+
+
+def letter_row(found: DeadLetter) -> dict[str, object]:
+    told = {"cause": found.cause, "state": found.state, "replay": found.replay_id}
+    return row(found) | told | {"group": "all", "unready": ""}
 
 
 def recorded(done: Done) -> list[Receipt]:
@@ -143,8 +191,22 @@ def test_a_delivery_that_had_not_come_would_be_lost(done: Done) -> None:
 
 
 def test_without_its_dead_letters_what_was_refused_would_be_lost(done: Done) -> None:
-    found = doctored(done, recorded(done), letters=False)
+    found = doctored(done, [one for one in recorded(done) if one.replay is None], letters=False)
     assert len(found.lost) == done.figures["dead"]
+
+
+def test_a_replay_that_had_not_come_would_be_lost(done: Done) -> None:
+    found = doctored(done, [one for one in recorded(done) if one.replay is None])
+    assert len(found.lost) == found.replayed == done.figures["dead"]
+    assert not found.ok
+
+
+def test_a_replay_that_reached_the_others_too_would_be_a_leak(done: Done) -> None:
+    receipts = recorded(done)
+    replayed = next(one for one in receipts if one.replay)
+    other = next(one for one in receipts if one.participant != replayed.participant)
+    found = doctored(done, [*receipts, replace(other, replay=replayed.replay)])
+    assert [leak.reason for leak in found.leaked] == ["came by a replay that it is not in"]
 
 
 def test_an_audience_check_that_failed_would_be_a_leak(done: Done) -> None:
@@ -176,6 +238,21 @@ def test_a_given_vhost_is_left_without_queues_of_the_run(amqp_url: str) -> None:
     names = {queue["name"] for queue in queues}
     assert "deadletters" in names
     assert not any(name.startswith("endpoint.") for name in names)
+
+
+async def test_in_a_given_vhost_it_takes_nobodys_dead_letters(amqp_url: str) -> None:
+    publisher = await Publisher.open(amqp_url, topology=Topology(ladder=parse_ladder("5s")))
+    await publisher.publish_letter(
+        Letter(body=b"?", ticket=None, endpoint=None, cause="undecodable", detail="", attempts=0)
+    )
+    settings = environment(CLAIMBUS_AMQP_URL=amqp_url, CLAIMBUS_MANAGEMENT_URL=None)
+    run = partial(subprocess.run, DEMO, env=settings, capture_output=True, text=True, timeout=60, check=False)
+    done = await asyncio.to_thread(run)
+    counts = await message_counts(publisher.connection, [DEADLETTERS])
+    await publisher.aclose()
+    assert done.returncode == 1
+    assert "demo: CLAIMBUS_AMQP_URL: names a vhost with dead letters of somebody else's" in done.stdout
+    assert counts[DEADLETTERS] == (DEADLETTERS, 1, 0)
 
 
 @pytest.mark.parametrize(

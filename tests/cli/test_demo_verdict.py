@@ -16,7 +16,7 @@ from claimbus.cli.demo.expectation import Expectation, Identity, MarketEvent
 from claimbus.cli.demo.plan import Fault, Participant, Plan
 from claimbus.cli.demo.receipt import Receipt, read_receipts, receipt_of
 from claimbus.cli.demo.receivers import Received
-from claimbus.cli.demo.verdict import Verdict, fault_seen, judge
+from claimbus.cli.demo.verdict import Relief, Verdict, fault_seen, judge
 
 EAST, WEST, NORTH = "EAST_POWER", "WEST_POWER", "NORTH_POWER"
 ENDPOINTS = {"ep_east": EAST, "ep_west": WEST, "ep_north": NORTH}
@@ -134,6 +134,8 @@ def test_a_perfect_run_passes() -> None:
         "duplicates": 0,
         "superseded": 0,
         "dead": 0,
+        "replayed": 0,
+        "dead_after_replay": 0,
         "held": 0,
         "lost": 0,
         "leaked": 0,
@@ -179,6 +181,110 @@ def test_a_dead_letter_with_its_cause_is_not_lost() -> None:
     tries = [line(WEST, SHARED, answered="422", attempt=attempt) for attempt in (1, 2, 3)]
     found = verdict(without(WEST, SHARED, *tries), letters=[row("ep_west", SHARED, cause="rejected")])
     assert (found.ok, found.dead, found.causes, found.delivered) == (True, 1, {"rejected": 1}, 9)
+
+
+REPLAY = "rp_1"
+
+
+def replayed(event: Identity = SHARED, **others: object) -> list[dict[str, Any]]:
+    """What West's dead letter is in the end: replayed, unless told otherwise."""
+    told = {"cause": "rejected", "group": "rejected: HTTP 422", "unready": "", "replay": REPLAY}
+    return [row("ep_west", event, **told, state="delivered") | others]
+
+
+def refused_and(*instead: dict[str, Any]) -> list[dict[str, Any]]:
+    return without(WEST, SHARED, line(WEST, SHARED, answered="422"), *instead)
+
+
+def test_a_dead_letter_that_a_replay_delivers_was_dead_and_is_delivered() -> None:
+    found = verdict(refused_and(line(WEST, SHARED, at=99, replay=REPLAY)), letters=replayed())
+    assert found.ok
+    assert (found.dead, found.causes) == (1, {"rejected": 1})
+    assert (found.delivered, found.replayed, found.dead_after_replay) == (10, 1, 0)
+    assert found.relief == (Relief("rejected: HTTP 422", 1, 1, 0, 1, 1, 0),)
+
+
+@pytest.mark.parametrize("receipts", [[], [line(WEST, SHARED, answered="422", at=99, replay=REPLAY)]])
+def test_a_replay_that_does_not_deliver_leaves_it_dead(receipts: list[dict[str, Any]]) -> None:
+    again = [*replayed(state="dead again"), *replayed(state="dead", replay=None)]
+    found = verdict(refused_and(*receipts), letters=again)
+    assert (found.dead, found.replayed, found.dead_after_replay, found.delivered) == (1, 1, 1, 9)
+    assert found.relief == (Relief("rejected: HTTP 422", 1, 1, 0, 1, 0, 1),)
+    assert not found.lost
+    assert not found.ok
+
+
+def test_what_the_preflight_keeps_back_stays_dead() -> None:
+    letters = replayed(state="dead", replay=None, unready="the endpoint is paused")
+    found = verdict(refused_and(), letters=letters)
+    assert found.relief == (Relief("rejected: HTTP 422", 1, 0, 1, 0, 0, 1),)
+    assert (found.replayed, found.dead_after_replay, found.ok) == (0, 1, False)
+
+
+@pytest.mark.parametrize("others", [{}, {"replay": "rp_2"}, {"replay": REPLAY, "verified": False}])
+def test_what_is_said_to_be_replayed_must_have_come_with_the_replay(others: dict[str, object]) -> None:
+    found = verdict(refused_and(line(WEST, SHARED, at=99, **others)), letters=replayed())
+    assert [lost.event for lost in found.lost] == [SHARED]
+    assert found.dead_after_replay == 0
+
+
+def test_what_came_by_a_replay_must_be_recorded_as_delivered() -> None:
+    lines = refused_and(line(WEST, SHARED, at=99, replay=REPLAY))
+    found = verdict(lines, letters=replayed(state="replaying"))
+    assert (found.dead_after_replay, found.ok) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "astray",
+    [
+        line(EAST, SHARED, at=99, replay=REPLAY),
+        line(NORTH, CLOSED, at=99, replay=REPLAY),
+        line(WEST, SHARED, at=99, replay="rp_2"),
+        line(EAST, SHARED, at=99, replay=REPLAY, answered="500"),
+    ],
+)
+def test_a_replay_that_reaches_anybody_else_is_a_leak(astray: dict[str, Any]) -> None:
+    lines = refused_and(line(WEST, SHARED, at=98, replay=REPLAY), astray)
+    found = verdict(lines, letters=replayed())
+    assert [leak.reason for leak in found.leaked] == ["came by a replay that it is not in"]
+
+
+def test_what_a_worker_recovered_is_no_replay() -> None:
+    found = verdict(without(WEST, SHARED, line(WEST, SHARED, at=99, replay="rc_1")))
+    assert (found.ok, found.delivered) == (True, 10)
+
+
+def test_a_replay_under_another_webhook_id_is_a_leak() -> None:
+    other = line(WEST, SHARED, at=99, replay=REPLAY, webhook_id="evt_another")
+    found = verdict(refused_and(other), letters=replayed())
+    assert [leak.reason for leak in found.leaked] == ["was published twice: it came under two webhook IDs"]
+
+
+def test_a_replay_that_comes_twice_is_a_duplicate() -> None:
+    lines = refused_and(*(line(WEST, SHARED, at=at, replay=REPLAY) for at in (98, 99)))
+    found = verdict(lines, letters=replayed())
+    assert (found.ok, found.duplicates) == (True, 1)
+
+
+def test_a_replay_that_is_superseded_is_no_loss() -> None:
+    letters = [row("ep_east", CREATED, cause="failed", state="delivered", replay=REPLAY)]
+    found = verdict(without(EAST, CREATED), letters=letters, superseded=[row("ep_east", CREATED)])
+    assert (found.ok, found.superseded, found.dead, found.dead_after_replay) == (True, 1, 1, 0)
+
+
+def test_an_old_status_that_is_replayed_is_not_out_of_order() -> None:
+    """It was given up, so what is newer came before it; but two replayed ones keep their order."""
+    letters = [
+        row("ep_north", event, cause="rejected", state="delivered", replay=REPLAY)
+        for event in (CREATED, CHANGED)
+    ]
+    rest = without(NORTH, CREATED)
+    found = verdict([*rest, line(NORTH, CREATED, at=98, replay=REPLAY)], letters=letters[:1])
+    assert not found.disordered
+    rest = [one for one in rest if (one["receiver"], one["event"]) != (NORTH, line("", CHANGED)["event"])]
+    late = [line(NORTH, CHANGED, at=98, replay=REPLAY), line(NORTH, CREATED, at=99, replay=REPLAY)]
+    found = verdict([*rest, *late], letters=letters)
+    assert [late.event for late in found.disordered] == [CREATED]
 
 
 def test_a_dead_letter_without_a_cause_is_lost() -> None:
@@ -337,22 +443,35 @@ NAMES = {participant: endpoint for endpoint, participant in ENDPOINTS.items()}
 some = st.sets(st.sampled_from(PAIRS))
 
 
-@given(some, some, some, some)
+@given(taken=some, failed=some, dead=some, skipped=some, tried=some, mended=some)
 def test_every_expected_delivery_has_one_fate(
+    *,
     taken: set[tuple[str, Identity]],
     failed: set[tuple[str, Identity]],
     dead: set[tuple[str, Identity]],
     skipped: set[tuple[str, Identity]],
+    tried: set[tuple[str, Identity]],
+    mended: set[tuple[str, Identity]],
 ) -> None:
+    """``tried`` are those dead ones that were replayed, ``mended`` those that it delivered."""
+    tried, mended = tried & dead, mended & tried & dead
     lines = [line(*pair, answered="500") for pair in failed] + [line(*pair, at=1) for pair in taken]
+    lines += [line(*pair, at=2, replay=REPLAY) for pair in mended]
     found = verdict(
         lines,
-        letters=[row(NAMES[participant], event, cause="rejected") for participant, event in dead],
+        letters=[
+            row(NAMES[participant], event, cause="rejected", group="rejected", unready="")
+            | {"replay": REPLAY if (participant, event) in tried else None}
+            | {"state": "delivered" if (participant, event) in mended else "dead"}
+            for participant, event in dead
+        ],
         superseded=[row(NAMES[participant], event) for participant, event in skipped],
     )
-    assert found.expected == len(PAIRS) == found.delivered + found.superseded + found.dead + len(found.lost)
-    assert found.delivered == len(taken)
+    given_up = found.dead_after_replay + len(found.lost)
+    assert found.expected == len(PAIRS) == found.delivered + found.superseded + given_up
+    assert found.delivered == len(taken - tried | mended)
     assert found.dead == len(dead - taken)
+    assert (found.replayed, sum(group.delivered for group in found.relief)) == (len(tried), len(mended))
     assert {(lost.participant, lost.event) for lost in found.lost} >= set(PAIRS) - taken - dead - skipped
     assert not found.leaked
 

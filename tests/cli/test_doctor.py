@@ -1,14 +1,18 @@
 """``claimbus doctor``: each thing that can be wrong is found and says what to do; nothing is changed."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from claimbus.database import endpoints, holds
+from claimbus.database import endpoints, holds, letters, replays
 from claimbus.database.audit import Act
 from claimbus.database.engine import Database
+from claimbus.database.kept import KeptClaim
+from claimbus.events.event import ALL
+from claimbus.events.fingerprint import fingerprint
 from claimstore.connection import Connection
 from claimstore.holds import Holds
 from claimstore.quarantined import Quarantined
@@ -139,8 +143,45 @@ def test_parked_events_and_letters_are_found(terminal: Terminal, amqp_url: str) 
     elsewhere("endpoints", "test", name)
     seen = found(elsewhere)
     assert seen["parked events"][1].startswith("1, since nobody owns")
-    assert seen["dead letters"] == ("warning", "1 deliveries were given up")
+    assert seen["recorder"][0] == "warning"
+    assert seen["recorder"][1].startswith("1 dead letters are not in the database yet, and nobody records")
     assert seen["missing queues"][1].startswith(f"{name} not there yet")
+
+
+def test_letters_their_bodies_and_jobs_that_nobody_runs_are_found(
+    terminal: Terminal, sqlite_url: str
+) -> None:
+    terminal("participants", "list")
+    seen = found(terminal)
+    assert seen["dead letters"] == ("ok", "0 wait for an operator")
+    assert seen["dead letter bodies"][0] == "ok"
+    with Database.open(sqlite_url) as database, database.transaction() as sql:
+        died = datetime.now(UTC) - timedelta(minutes=1)
+        group = fingerprint("rejected", 422, "")
+        one = letters.DeadLetter(
+            id="dl_0",
+            state_at=died,
+            died_at=died,
+            cause="rejected",
+            fingerprint=group.id,
+            detail="",
+            attempts=3,
+        )
+        dead = [one, replace(one, id="dl_1"), replace(one, id="dl_2")]
+        body = KeptClaim("claim", ALL, 2**20, 2**20, 0, died, b"")
+        letters.record(sql, dead, [group], [body])
+        job = replays.create(sql, ["dl_0"], Act("tests", at=died), selection={}, rate=None, canary=True)
+    seen = found(terminal)
+    assert seen["dead letters"] == ("warning", "2 wait for an operator; see 'claimbus deadletters groups'")
+    assert seen["dead letter bodies"] == (
+        "ok",
+        "1.0 MiB of 10.0 GiB; as many a day as the last one make 30.0 MiB in 30d",
+    )
+    assert "nobody runs it" in seen[f"replay {job.id}"][1]
+    assert found(terminal.but(letters_budget="20000000"))["dead letter bodies"][0] == "warning"
+    full = found(terminal.but(letters_budget="1024"), code=1)["dead letter bodies"]
+    assert full[0] == "error"
+    assert "CLAIMBUS_LETTERS_BUDGET" in full[1]
 
 
 def test_the_history_of_holds_and_changes_is_listed(terminal: Terminal, sqlite_url: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from claimbus.broker.topology import endpoint_queue
 from claimbus.cli.services import RabbitNode
 from claimbus.cli.settings import Settings
+from claimbus.database import audit
 from claimbus.database.endpoint import Endpoint
 from claimstore.quarantined import Quarantined
 from tests.consumers.house import House, open_house
@@ -63,5 +64,8 @@ async def test_a_hanging_queue_is_quarantined_and_gets_later_what_it_missed(
         return not await quarantined.all()
 
     await eventually(healed, within=30)
+    with house.database.snapshot() as sql:
+        entry = audit.find(sql, kind="endpoint", object_id=hanging.id, actor="worker").rows[0]
+    assert (entry.action, entry.reason) == ("recovered", "its queue was in quarantine")
     (after,) = await house.publish()
     await eventually(lambda: after in {one.header("webhook-id") for one in at_hanging.received})

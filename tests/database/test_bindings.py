@@ -56,3 +56,21 @@ def test_generations_overlap_without_a_gap(database: Database, endpoint_id: str)
         assert {one.generation for one in bindings.at(connection, NOON + HOUR, endpoint_id)} == {2}
         bindings.record_unbound(connection, endpoint_id, 2, [], NOON + 2 * HOUR)
         assert keys(bindings.current(connection)) == OMS
+
+
+def test_what_was_bound_during_a_period_is_told_even_if_only_for_a_moment(
+    database: Database, endpoint_id: str
+) -> None:
+    with database.transaction() as connection:
+        bindings.record_bound(connection, endpoint_id, 1, OMS, NOON)
+        bindings.record_unbound(connection, endpoint_id, 1, OMS, NOON + HOUR)
+        bindings.record_bound(connection, endpoint_id, 1, DAM, NOON + 2 * HOUR)
+
+        def during(begins: float, ends: float) -> set[routing.Binding]:
+            return keys(bindings.during(connection, NOON + begins * HOUR, NOON + ends * HOUR))
+
+        assert during(-2, -0.001) == set()
+        assert during(-2, 0) == during(0.4, 0.6) == during(0.999, 1.999) == OMS
+        assert during(1, 1.999) == set()
+        assert during(0.999, 2) == during(-9, 9) == OMS | DAM
+        assert during(2, 2) == during(5, 9) == DAM

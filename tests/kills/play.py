@@ -9,8 +9,10 @@ from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
+from sqlalchemy import Connection
 
 from claimbus.cli.demo.child import child, work
+from claimbus.cli.demo.records import MOST
 from claimbus.cli.demo.run import Run
 from claimbus.cli.demo.scenario import Scenario
 from claimbus.cli.demo.sending import OMS
@@ -18,16 +20,19 @@ from claimbus.cli.demo.stage import Stage, settings_of
 from claimbus.cli.demo.verdict import Verdict
 from claimbus.cli.demo.view import View
 from claimbus.cli.settings import Settings
+from claimbus.database import kept, letters
+from claimbus.database.letters import EVERYTHING
 from claimstore.memory import OutageMemory
 from tests.waiting import eventually
 
 
 @dataclass
 class Play:
-    """A stage, what is played on it, and the processes besides."""
+    """A stage, what is played on it and ``said`` of it, and the processes besides."""
 
     stage: Stage
     run: Run
+    said: StringIO
     directory: Path
     environment: dict[str, str]
     processes: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -73,10 +78,36 @@ class Play:
         return found
 
     async def verdict(self) -> Verdict:
-        """Wait until all is settled, end the workers in order, and judge."""
-        await self.run.settle()
+        """End the workers in order, and judge."""
         await self.processes.aclose()
         return await self.run.judge(0.0)
+
+    async def assert_whole(self) -> None:
+        """Wait until all is settled, and judge.
+
+        Nothing is lost, leaked or held, everything was published once and came in order.
+        Nothing is a dead letter but what its receiver refused, and the database has the body of each.
+        """
+        await self.run.settle()
+        verdict = await self.verdict()
+        assert verdict.lost == ()
+        assert verdict.leaked == ()
+        assert verdict.held == ()
+        assert verdict.disordered == ()
+        assert verdict.published == verdict.due
+        assert verdict.causes.keys() == {"rejected"}
+        assert verdict.delivered > 0
+        assert await self._without_body() == []
+
+    async def _without_body(self) -> list[str]:
+        """Return the IDs of the dead letters whose claims are not kept."""
+
+        def look(sql: Connection) -> list[str]:
+            found = letters.find(sql, EVERYTHING, limit=MOST).rows
+            there = kept.has(sql, {one.claim_id for one in found if one.claim_id is not None})
+            return [one.id for one in found if one.claim_id not in there]
+
+        return await self.stage.database.read(look)
 
 
 @asynccontextmanager
@@ -88,26 +119,13 @@ async def playing(
     settings["CLAIMBUS_KEY_PREFIX"] = key_prefix
     others = {name: value for name, value in os.environ.items() if not name.startswith("CLAIMBUS_")}
     read = {name.removeprefix("CLAIMBUS_").lower(): value for name, value in settings.items()}
-    view = View(Console(file=StringIO()), live=False)
+    said = StringIO()
+    view = View(Console(file=said), live=False)
     view.plan(scenario.plan, scenario.expectation)
     async with (
         Stage.open(scenario, Settings.model_validate(read), directory) as stage,
         Run.open(stage, view) as run,
     ):
-        play = Play(stage, run, directory, others | settings)
+        play = Play(stage, run, said, directory, others | settings)
         async with play.processes:
             yield play
-
-
-def assert_whole(verdict: Verdict, *, ordered: bool = True) -> None:
-    """Nothing is lost, leaked or held, everything was published once and, if ``ordered``, came in order.
-
-    Nothing is a dead letter but what its receiver refused: no body is missing.
-    """
-    assert verdict.lost == ()
-    assert verdict.leaked == ()
-    assert verdict.held == ()
-    assert verdict.disordered == () or not ordered
-    assert verdict.published == verdict.due
-    assert verdict.causes.keys() <= {"rejected"}
-    assert verdict.delivered > 0

@@ -13,7 +13,7 @@ import pytest
 
 from claimbus.cli.demo.scenario import Scenario, make_scenario
 from claimbus.cli.services import RabbitNode, RedisServer
-from tests.kills.play import Play, assert_whole, playing
+from tests.kills.play import Play, playing
 from tests.kills.reports import write_report
 
 SEED = 20260305
@@ -51,14 +51,11 @@ async def test_workers(play: Play, chance: random.Random) -> None:
         play.kill(name)
         await play.start_worker(name)
     await publishing
-    assert_whole(await play.verdict())
+    await play.assert_whole()
 
 
 async def test_watchers(play: Play, chance: random.Random, scenario: Scenario) -> None:
-    """Each is killed while it publishes what changed; the last one carries through what is left.
-
-    It does so once that counts as abandoned, perhaps after it has published what came next: in another order.
-    """
+    """Each is killed while it publishes what changed; those after it carry through what is left, in order."""
     watch = [sys.executable, "-m", "claimbus", "oms", "watch", str(scenario.report)]
     watch += ["--every", "200ms", "--abandoned-after", "1s"]
     await play.start_worker("worker")
@@ -68,7 +65,7 @@ async def test_watchers(play: Play, chance: random.Random, scenario: Scenario) -
         play.kill("watcher")
     await play.start("watcher", watch)
     await play.run.publish(outages=False)
-    assert_whole(await play.verdict(), ordered=False)
+    await play.assert_whole()
 
 
 async def test_redis(
@@ -85,7 +82,7 @@ async def test_redis(
                 await asyncio.sleep(chance.uniform(0, 2))
                 await asyncio.to_thread(redis.start)
             await publishing
-            assert_whole(await play.verdict())
+            await play.assert_whole()
 
 
 async def test_rabbitmq(
@@ -107,6 +104,6 @@ async def test_rabbitmq(
             await asyncio.to_thread(node.kill)
             await asyncio.to_thread(node.start)
             await publishing
-            assert_whole(await play.verdict())
+            await play.assert_whole()
     finally:
         await asyncio.to_thread(node.kill)

@@ -12,6 +12,9 @@ from claimbus.cli.demo.expectation import Identity
 
 _WORD: Final = re.compile("[A-Z0-9_]+")
 
+_RECOVERY: Final = "rc_"
+"""How the ID of a recovery begins, where that of a replay would stand."""
+
 _DIGESTS: Final = frozenset({"webhook-id", "webhook-signature"})
 """Headers that name nobody, though chance may put any two letters into their Base64."""
 
@@ -21,13 +24,15 @@ class Receipt:
     """One request as its receiver wrote it down.
 
     ``at`` is when it came (seconds since the epoch), ``answered`` the status that it got, or what was done to
-    it instead, and ``delay`` how many seconds that took. ``attempt`` is the sender's count, from 1.
+    it instead, and ``delay`` how many seconds that took. ``attempt`` is the sender's count, from 1, and
+    ``replay`` the replay that it says it belongs to, if any; what a worker recovered for a queue is none.
     """
 
     participant: str
     identity: Identity
     webhook_id: str
     attempt: int
+    replay: str | None
     at: float
     verified: bool
     answered: str
@@ -71,13 +76,13 @@ def identity_of(type_: str, partitionkey: str | None, sequence: object) -> Ident
 
 def receipt_of(line: Mapping[str, Any]) -> Receipt:
     """Return the receipt in one line of the record. A receiver has its participant's name."""
-    event = line["event"]
-    text = line.get("body")
+    event, text, replay = line["event"], line.get("body"), line.get("replay") or ""
     return Receipt(
         participant=line["receiver"],
         identity=identity_of(event.get("type", ""), event.get("partitionkey"), event.get("sequence")),
         webhook_id=line["webhook_id"] or "",
         attempt=line["attempt"] or 1,
+        replay=None if replay.startswith(_RECOVERY) else replay or None,
         at=line["wall"],
         verified=line["verified"],
         answered=line["answered"],

@@ -1,65 +1,21 @@
 """What the product itself says of a run: what was published, given up, skipped, and who is held."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from claimbus.broker import journal, topology
-from claimbus.broker.consumer import Consumer, Delivery
 from claimbus.broker.topology import DEADLETTERS, endpoint_queue
+from claimbus.cli.demo.evidence import Row
 from claimbus.cli.demo.stage import Stage
-from claimbus.cli.demo.verdict import Row
-from claimbus.database import attempts
+from claimbus.database import attempts, letters
 from claimbus.database.attempts import Attempt, Filter
+from claimbus.database.letters import EVERYTHING, DeadLetter
 from claimstore.holds import Holds
 
-NO_LIMIT: Final = 0
 MOST: Final = 1_000_000
-"""Statuses that were skipped, of one run."""
+"""Statuses that were skipped, or dead letters, of one run."""
 
 SUPERSEDED: Final = Filter(verdicts=("superseded",))
-
-
-class Letters:
-    """The dead letters, read where they lie: taken and never acked, so that they stay there."""
-
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-        self._found: dict[tuple[str, str], Row] = {}
-
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, stage: Stage) -> AsyncIterator["Letters"]:
-        """Read until the end of the context. Raises UnavailableError."""
-        letters, consumer = cls(stage), Consumer(stage.connection)
-        await consumer.start(DEADLETTERS, prefetch=NO_LIMIT, on_delivery=letters._take)
-        try:
-            yield letters
-        finally:
-            await consumer.stop()
-
-    @property
-    def rows(self) -> list[Row]:
-        """Those of this stage's endpoints, each once."""
-        return list(self._found.values())
-
-    async def complete(self) -> bool:
-        """Tell whether all that lay there has been read."""
-        counts = await topology.message_counts(self._stage.connection, [DEADLETTERS])
-        return (found := counts[DEADLETTERS]) is not None and found.messages == 0
-
-    def _take(self, delivery: Delivery) -> None:
-        letter = delivery.letter()
-        if letter.endpoint not in self._stage.endpoints:
-            return
-        ticket = letter.ticket
-        self._found[letter.endpoint, ticket.message_id if ticket else letter.body.hex()] = {
-            "endpoint": letter.endpoint,
-            "type": ticket and ticket.type,
-            "partitionkey": ticket and ticket.partitionkey,
-            "sequence": ticket and ticket.sequence,
-            "cause": letter.cause,
-        }
 
 
 class Records:
@@ -97,11 +53,20 @@ class Records:
         page = await self._stage.database.read(lambda sql: attempts.find(sql, SUPERSEDED, limit=MOST))
         return [_row(one) for one in page.rows]
 
+    async def count_letters(self) -> Mapping[str, int]:
+        """Count the dead letters by state."""
+        return await self._stage.database.read(lambda sql: letters.count(sql, EVERYTHING, by="state"))
+
+    async def letters(self) -> list[Row]:
+        """Return the dead letters of this stage's endpoints, each with its ``id``, the oldest first."""
+        page = await self._stage.database.read(lambda sql: letters.find(sql, EVERYTHING, limit=MOST))
+        return [_letter(one) for one in reversed(page.rows) if one.endpoint_id in self._stage.endpoints]
+
     async def at_rest(self) -> bool:
-        """Tell whether no ticket waits in any endpoint's queue, or between two attempts."""
+        """Tell whether no ticket waits in any endpoint's queue, between two attempts, or for the recorder."""
         stage = self._stage
         queues = [endpoint_queue(one.id, one.generation) for one in stage.endpoints.values()]
-        queues += [rung.queue for rung in stage.wiring.topology.ladder]
+        queues += [*(rung.queue for rung in stage.wiring.topology.ladder), DEADLETTERS]
         counts = await topology.message_counts(stage.connection, queues)
         return not any(found and found.messages for found in counts.values())
 
@@ -113,10 +78,15 @@ class Records:
         return all(found and found.consumers for found in counts.values())
 
 
-def _row(attempt: Attempt) -> Row:
+def _row(found: Attempt | DeadLetter) -> dict[str, Any]:
     return {
-        "endpoint": attempt.endpoint_id,
-        "type": attempt.type,
-        "partitionkey": attempt.partitionkey,
-        "sequence": attempt.sequence,
+        "endpoint": found.endpoint_id,
+        "type": found.type,
+        "partitionkey": found.partitionkey,
+        "sequence": found.sequence,
     }
+
+
+def _letter(found: DeadLetter) -> Row:
+    told = {"id": found.id, "cause": found.cause, "state": found.state, "fingerprint": found.fingerprint}
+    return _row(found) | told

@@ -3,17 +3,19 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, closing, suppress
 from itertools import islice
 from typing import Any, Final
 
+from claimbus.cli.demo.evidence import Pair, Row, pair_of
 from claimbus.cli.demo.receipt import read_receipts
-from claimbus.cli.demo.records import Letters, Records
+from claimbus.cli.demo.records import Records
+from claimbus.cli.demo.relief import Operator
 from claimbus.cli.demo.sending import Sender
 from claimbus.cli.demo.sight import Sight
 from claimbus.cli.demo.stage import DOWN, Stage
-from claimbus.cli.demo.verdict import Pair, Verdict, judge, pair_of
+from claimbus.cli.demo.verdict import Verdict, judge
 from claimbus.cli.demo.view import View
 from claimbus.events.errors import UnavailableError
 from producers import feed
@@ -35,14 +37,16 @@ ALL_DAYS: Final = 9.0
 class Run:
     """Opened by `open`. ``sight`` is what can be seen of it."""
 
-    def __init__(self, stage: Stage, view: View, sight: Sight, letters: Letters) -> None:
+    def __init__(self, stage: Stage, view: View, sight: Sight) -> None:
         self.sight = sight
         self._stage = stage
         self._view = view
-        self._letters = letters
         self._records = Records(stage)
+        self._operator = Operator(stage, view)
         self._published = 0
         self._superseded = 0
+        self._letters: Mapping[str, int] = {}
+        self._given_up: set[Pair] = set()
         self._down: dict[str, float] = {}
 
     @classmethod
@@ -50,11 +54,10 @@ class Run:
     async def open(cls, stage: Stage, view: View) -> AsyncIterator["Run"]:
         """Begin to watch the stage. Raises UnavailableError."""
         with closing(Sight(stage.scenario, stage.receivers.record)) as sight:
-            async with Letters.open(stage) as letters:
-                yield cls(stage, view, sight, letters)
+            yield cls(stage, view, sight)
 
     async def carry_out(self, *companions: Coroutine[Any, Any, None]) -> None:
-        """Publish everything, once workers are there, and see it settled.
+        """Publish everything, once workers are there, see it settled, and have what died replayed.
 
         A companion that fails ends it. Raises what `publish` and `settle` raise.
         """
@@ -65,6 +68,7 @@ class Run:
                 await self.publish()
             self._view.phase("deliver", "until everything has come or is given up")
             await self.settle()
+            await self.relieve()
 
     async def until_consumed(self) -> None:
         """Wait until workers have taken up all queues. Raises UnavailableError when they do not."""
@@ -101,10 +105,14 @@ class Run:
                 return
             await asyncio.sleep(LOOK_EVERY)
 
+    async def relieve(self) -> None:
+        """Have an operator replay what died. Raises UnavailableError."""
+        async with _beside(self._watch()):
+            await self._operator.relieve()
+
     async def judge(self, seconds: float) -> Verdict:
         """Judge, once no worker runs any more; it has taken so many ``seconds``."""
         self._view.phase("judge", "by what the receivers themselves wrote down")
-        await _until(self._letters.complete, within=READY_WITHIN, what="the dead letters cannot be read")
         scenario = self._stage.scenario
         return await asyncio.to_thread(
             judge,
@@ -113,7 +121,7 @@ class Run:
             read_receipts(self._stage.receivers.record),
             published=await self._records.published(),
             endpoints=self._stage.participants,
-            letters=self._letters.rows,
+            letters=map(self._operator.told, await self._records.letters()),
             superseded=await self._records.superseded(),
             held=sorted(await self._records.held()),
             seconds=seconds,
@@ -145,9 +153,12 @@ class Run:
         """Look how it goes, and show it; return who is held. Raises UnavailableError."""
         self.sight.look()
         self._superseded = await self._records.count_superseded()
+        letters = await self._records.count_letters()
+        if letters != self._letters:
+            self._letters, self._given_up = letters, self._pairs(await self._records.letters())
         held = await self._records.held()
         received = {participant: len(events) for participant, events in self.sight.received.items()}
-        dead = Counter(self._stage.participants[row["endpoint"]] for row in self._letters.rows)
+        dead = Counter(name for name, event in self._given_up if event not in self.sight.received[name])
         self._view.counts(
             published=self._published, received=received, dead=dead, superseded=self._superseded
         )
@@ -159,7 +170,7 @@ class Run:
         return held
 
     def _so_far(self) -> tuple[int, ...]:
-        return self.sight.requests, len(self._letters.rows), self._superseded, self._published
+        return self.sight.requests, len(self._given_up), self._superseded, self._published
 
     async def _settled(self) -> bool:
         try:
@@ -175,10 +186,13 @@ class Run:
             for participant, events in due.items()
             for event in events - self.sight.received[participant]
         }
-        if len(missing) > len(self._letters.rows) + self._superseded:
+        missing -= self._given_up
+        if len(missing) > self._superseded:
             return missing  # and no need to ask for the rows
-        given_up = [*self._letters.rows, *await self._records.superseded()]
-        return missing - {pair_of(row, self._stage.participants) for row in given_up}
+        return missing - self._pairs(await self._records.superseded())
+
+    def _pairs(self, rows: Iterable[Row]) -> set[Pair]:
+        return {pair_of(row, self._stage.participants) for row in rows}
 
 
 async def _until(look: Callable[[], Awaitable[bool]], *, within: float, what: str) -> None:

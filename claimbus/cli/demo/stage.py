@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from claimbus.broker.connection import Connection
 from claimbus.broker.publisher import Publisher
+from claimbus.broker.topology import DEADLETTERS, message_counts
 from claimbus.cli.demo.expectation import write_owners
 from claimbus.cli.demo.plan import Fault, Plan
 from claimbus.cli.demo.receivers import Behaviour
@@ -23,7 +24,7 @@ from claimbus.database import endpoints, importing, participants
 from claimbus.database.audit import Act
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
-from claimbus.events.errors import InvalidFeedError, UnavailableError
+from claimbus.events.errors import ConfigurationError, InvalidFeedError, UnavailableError
 from claimstore.store import ClaimStore
 from consumers.provision import Provision
 
@@ -76,7 +77,8 @@ class Stage:
         """Set it up in an empty database.
 
         At the end what it put into Redis goes and, unless it has a vhost of its own to go with, its queues
-        go too. Raises UnavailableError, ConfigurationError, InvalidFeedError.
+        go too. Raises UnavailableError, InvalidFeedError, and ConfigurationError, also for a vhost that is
+        not its own and in which somebody's dead letters are: its workers would take them.
         """
         behaviours = {one.id: _behaviours(one.fault) for one in scenario.plan.participants}
         async with Wiring(settings) as wiring, RemoteReceivers.open(directory, behaviours) as receivers:
@@ -94,6 +96,8 @@ class Stage:
                 receivers=receivers,
                 endpoints={endpoint.id: endpoint for endpoint in found},
             )
+            if not own_vhost:
+                await stage._leave_others_alone()
             try:
                 await stage._provide()
                 yield stage
@@ -107,6 +111,13 @@ class Stage:
     def participants(self) -> dict[str, str]:
         """Whose each endpoint is, by their IDs."""
         return {endpoint.id: endpoint.participant_id for endpoint in self.endpoints.values()}
+
+    async def _leave_others_alone(self) -> None:
+        found = (await message_counts(self.connection, [DEADLETTERS]))[DEADLETTERS]
+        if found is not None and (found.messages or found.consumers):
+            raise ConfigurationError(
+                "CLAIMBUS_AMQP_URL", "names a vhost with dead letters of somebody else's; take an empty one"
+            )
 
     async def _provide(self) -> None:
         """Give each endpoint its queue, and its receiver the secret."""

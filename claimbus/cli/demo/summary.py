@@ -10,13 +10,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from claimbus.cli.demo.evidence import Finding
 from claimbus.cli.demo.scenario import Scenario
-from claimbus.cli.demo.verdict import Finding, Verdict
+from claimbus.cli.demo.verdict import Verdict
 
 PLACES: Final = {
     "received.jsonl": "each request, as its receiver wrote it down",
     "worker.log": "each attempt, as the workers logged it",
-    "claimbus.db": "participants, endpoints, attempts, parked events",
+    "claimbus.db": "endpoints, attempts, dead letters, replays, parked events",
 }
 """What a run leaves behind."""
 
@@ -34,7 +35,7 @@ def prospect(scenario: Scenario) -> RenderableType:
         " read day by day, and what has changed is published, as are the markets' events."
         f" {_many(len(plan.participants), 'participant')} receive what concerns them by HTTPS, each at an"
         f" endpoint and with subscriptions of its own: {ordered} in order, {latest_only} the latest status"
-        f" only; {len(plan.faults)} go wrong on purpose."
+        f" only; {len(plan.faults)} go wrong on purpose, and what dies of that is replayed in the end."
         f" {_many(len(expectation.parked), 'event')} on resources that nobody owns must be parked,"
         f" {_many(expectation.malformed, 'malformed row')} left out."
     )
@@ -42,8 +43,10 @@ def prospect(scenario: Scenario) -> RenderableType:
 
 
 def summary(verdict: Verdict, directory: Path) -> RenderableType:
-    """Return the verdict: figures, planned faults, what is wrong, where to look, and a last sentence."""
+    """Return the verdict: figures, faults, dead letters, what is wrong, where to look, a last sentence."""
     parts: list[RenderableType] = [_figures(verdict), "", _faults(verdict)]
+    if verdict.relief:
+        parts += ["", _relief(verdict)]
     for title, findings in (
         ("lost", verdict.lost),
         ("leaked", verdict.leaked),
@@ -71,8 +74,13 @@ def _figures(verdict: Verdict) -> Table:
     grid.add_column(no_wrap=True)
     grid.add_column(justify="right")
     grid.add_column(style="dim")
-    twice = f"{verdict.duplicates:,} came more than once" if verdict.duplicates else "each once"
-    causes = ", ".join(f"{count} {cause}" for cause, count in sorted(verdict.causes.items()))
+    came = f"{verdict.duplicates:,} came more than once" if verdict.duplicates else "each once"
+    if again := sum(group.delivered for group in verdict.relief):
+        came += f"; {again:,} by a replay"
+    dead = f"of {_many(verdict.dead, 'dead letter')}"
+    if verdict.causes:
+        dead += ": " + ", ".join(f"{count:,} {cause}" for cause, count in sorted(verdict.causes.items()))
+    mended = not verdict.dead_after_replay if verdict.relief else None
     held = ", ".join(verdict.held)
     rows: Sequence[tuple[bool | None, str, int, str]] = (
         (
@@ -82,9 +90,9 @@ def _figures(verdict: Verdict) -> Table:
             f"{verdict.due:,} by the report",
         ),
         (None, "deliveries expected", verdict.expected, "by the report, the owners and the subscriptions"),
-        (None, "  delivered", verdict.delivered, twice),
+        (None, "  delivered", verdict.delivered, came),
         (None, "  superseded", verdict.superseded, "a newer status had been delivered"),
-        (None, "  dead letters", verdict.dead, causes),
+        (mended, "  still dead", verdict.dead_after_replay, dead),
         (not verdict.lost, "  lost", len(verdict.lost), ""),
         (not verdict.leaked, "leaked", len(verdict.leaked), "events or names that were for others"),
         (not verdict.held, "still held", len(verdict.held), held),
@@ -104,6 +112,17 @@ def _faults(verdict: Verdict) -> Table:
     for participant, fault, evidence in verdict.faults:
         grid.add_row(_mark(bool(evidence)), f"{participant} ", f"{fault} ", evidence or "was not seen")
     return grid
+
+
+def _relief(verdict: Verdict) -> Table:
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    table.add_column(width=2, justify="right")
+    table.add_column("dead letters", overflow="fold")
+    for title in ("count", "ready", "not ready", "replayed", "delivered", "still dead"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for group, *counts in verdict.relief:
+        table.add_row(_mark(not counts[-1]), group, *(f"{count:,}" for count in counts))
+    return table
 
 
 def _listed(title: str, findings: Sequence[Finding]) -> Iterator[RenderableType]:

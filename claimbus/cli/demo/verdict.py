@@ -7,25 +7,12 @@ superseded statuses, held endpoints.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from claimbus.cli.demo.expectation import Expectation, Identity
+from claimbus.cli.demo.evidence import Evidence, Finding, Pair, Row, disordered, leaks
+from claimbus.cli.demo.expectation import Expectation
 from claimbus.cli.demo.plan import Fault, Plan
-from claimbus.cli.demo.receipt import Receipt, identity_of
-
-Row = Mapping[str, Any]
-"""One of the product's records as JSON: ``endpoint`` (its ID), ``type``, ``partitionkey``, ``sequence``."""
-
-Pair = tuple[str, Identity]
-"""A delivery: a participant, which has one endpoint, and an event."""
-
-
-class Finding(NamedTuple):
-    """Something that must not be, and why it is."""
-
-    participant: str
-    event: Identity
-    reason: str
+from claimbus.cli.demo.receipt import Receipt
 
 
 class FaultSeen(NamedTuple):
@@ -36,14 +23,31 @@ class FaultSeen(NamedTuple):
     evidence: str
 
 
+class Relief(NamedTuple):
+    """What the operator's part made of one group of dead letters.
+
+    ``ready`` and ``unready`` are the preflight's word. ``replayed`` is how many were sent again, of which
+    ``delivered`` came, and ``dead`` how many of the group are dead still.
+    """
+
+    group: str
+    letters: int
+    ready: int
+    unready: int
+    replayed: int
+    delivered: int
+    dead: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """How the demo went.
 
-    ``due`` is how many events were to be published. Each of the ``expected`` deliveries was ``delivered``,
-    ``superseded``, given up (``causes`` counts these by cause) or ``lost``. ``leaked``: what somebody
-    received that was not for them, or that names another. ``disordered``: what came too late to an ordered
-    endpoint.
+    ``due`` is how many events were to be published. Each of the ``expected`` deliveries is in the end
+    ``delivered``, by a replay perhaps, ``superseded``, ``dead_after_replay`` or ``lost``. ``causes`` counts
+    by cause those that were given up at first, and ``relief`` is what the operator made of these; empty when
+    there was no operator. ``leaked``: what somebody received that was not for them, or that names another.
+    ``disordered``: what came too late to an ordered endpoint.
     """
 
     published: int
@@ -53,6 +57,8 @@ class Verdict:
     duplicates: int
     superseded: int
     causes: Mapping[str, int]
+    relief: tuple[Relief, ...]
+    dead_after_replay: int
     held: tuple[str, ...]
     lost: tuple[Finding, ...]
     leaked: tuple[Finding, ...]
@@ -62,17 +68,28 @@ class Verdict:
 
     @property
     def dead(self) -> int:
-        """Deliveries that are dead letters with a cause."""
+        """Deliveries that became dead letters with a cause, before any replay."""
         return sum(self.causes.values())
 
     @property
+    def replayed(self) -> int:
+        """Dead letters that the operator had sent again."""
+        return sum(group.replayed for group in self.relief)
+
+    @property
     def ok(self) -> bool:
-        """Tell whether the demo passed: nothing is wrong, and what was to go wrong did."""
+        """Tell whether the demo passed: nothing is wrong, and what was to go wrong did and was mended."""
         wrong = self.lost or self.leaked or self.held or self.disordered
-        return self.published == self.due and not wrong and all(fault.evidence for fault in self.faults)
+        left = self.relief and self.dead_after_replay
+        seen = all(fault.evidence for fault in self.faults)
+        return self.published == self.due and not wrong and not left and seen
 
     def as_json(self) -> dict[str, float]:
-        """Return the figures of the demo's last line."""
+        """Return the figures of the demo's last line.
+
+        ``expected`` is the sum of ``delivered``, ``superseded``, ``dead_after_replay`` and ``lost``; ``dead``
+        counts what was given up before the replay.
+        """
         return {
             "published": self.published,
             "expected": self.expected,
@@ -80,6 +97,8 @@ class Verdict:
             "duplicates": self.duplicates,
             "superseded": self.superseded,
             "dead": self.dead,
+            "replayed": self.replayed,
+            "dead_after_replay": self.dead_after_replay,
             "held": len(self.held),
             "lost": len(self.lost),
             "leaked": len(self.leaked),
@@ -102,11 +121,11 @@ def judge(
     """Judge a run.
 
     ``published`` is how many events the product says that it published; ``endpoints`` maps its endpoint IDs
-    to participants. ``letters`` (with ``cause``) and ``superseded`` are its records, ``held`` names the
-    endpoints that it still holds.
+    to participants. ``letters``, in the order of recording, and ``superseded`` are its records, ``held``
+    names the endpoints that it still holds.
     """
     record = sorted(receipts, key=lambda receipt: receipt.at)
-    evidence = _Evidence(plan, record, endpoints, letters, superseded)
+    evidence = Evidence(plan, record, endpoints, letters, superseded)
     pairs = [(participant, event) for participant, events in expectation.due.items() for event in events]
     fates = {pair: evidence.fate(pair) for pair in sorted(pairs, key=str)}
     met = Counter(fate for fate, _ in fates.values())
@@ -119,11 +138,13 @@ def judge(
             len(evidence.taken[pair]) - 1 for pair, (fate, _) in fates.items() if fate == "delivered"
         ),
         superseded=met["superseded"],
-        causes=Counter(cause for fate, cause in fates.values() if fate == "dead"),
+        causes=Counter(filter(None, map(evidence.cause, fates))),
+        relief=tuple(_relief(evidence)),
+        dead_after_replay=met["dead"],
         held=tuple(held),
         lost=tuple(Finding(*pair, reason) for pair, (fate, reason) in fates.items() if fate == "lost"),
-        leaked=tuple(_leaks(expectation, record, endpoints)),
-        disordered=tuple(_disordered(plan, evidence.taken)),
+        leaked=tuple(leaks(expectation, record, endpoints, evidence.replays)),
+        disordered=tuple(disordered(plan, evidence.taken)),
         faults=tuple(
             FaultSeen(participant, fault, fault_seen(fault, evidence.by_participant[participant]))
             for participant, fault in plan.faults.items()
@@ -132,112 +153,24 @@ def judge(
     )
 
 
-class _Evidence:
-    """What is known of each delivery."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        record: Iterable[Receipt],
-        endpoints: Mapping[str, str],
-        letters: Iterable[Row],
-        superseded: Iterable[Row],
-    ) -> None:
-        self.by_participant: dict[str, list[Receipt]] = defaultdict(list)
-        self.taken: dict[Pair, list[Receipt]] = defaultdict(list)
-        self._requests: dict[Pair, list[Receipt]] = defaultdict(list)
-        self._newest: Counter[tuple[str, str]] = Counter()
-        self._causes = {pair_of(row, endpoints): str(row["cause"] or "") for row in letters}
-        self._skipped = {pair_of(row, endpoints) for row in superseded}
-        self._latest_only = {participant.id for participant in plan.participants if participant.latest_only}
-        for receipt in record:
-            pair = receipt.participant, receipt.identity
-            self.by_participant[receipt.participant].append(receipt)
-            self._requests[pair].append(receipt)
-            if receipt.accepted and _speaks_of(receipt):
-                self.taken[pair].append(receipt)
-                if receipt.identity.type.startswith("oms."):
-                    outage = receipt.participant, receipt.identity.about
-                    self._newest[outage] = max(self._newest[outage], receipt.identity.number or 0)
-
-    def fate(self, pair: Pair) -> tuple[str, str]:
-        """Return ``delivered``, ``superseded``, ``dead`` with its cause, or ``lost`` with the reason."""
-        if pair in self.taken:
-            return "delivered", ""
-        if self._causes.get(pair):
-            return "dead", self._causes[pair]
-        if pair in self._skipped and self._may_skip(*pair):
-            return "superseded", ""
-        return "lost", self._why_lost(pair)
-
-    def _may_skip(self, participant: str, event: Identity) -> bool:
-        newer = self._newest[participant, event.about] > (event.number or 0)
-        return newer and participant in self._latest_only
-
-    def _why_lost(self, pair: Pair) -> str:
-        if pair in self._causes:
-            return "its dead letter has no cause"
-        if pair in self._skipped:
-            return "superseded, without a newer status or where none may be skipped"
-        requests = self._requests.get(pair, [])
-        if not requests:
-            return "never came"
-        return f"came {len(requests)} times: " + ", ".join(sorted({_flaw(receipt) for receipt in requests}))
-
-
-def pair_of(row: Row, endpoints: Mapping[str, str]) -> Pair:
-    """Return which delivery a record is about."""
-    participant = endpoints.get(row["endpoint"], row["endpoint"])
-    return participant, identity_of(row["type"] or "", row["partitionkey"], row["sequence"])
-
-
-def _speaks_of(receipt: Receipt) -> bool:
-    """Tell whether the body names the outage or the trade date that the headers do."""
-    return receipt.identity.about.encode() in receipt.body
-
-
-def _flaw(receipt: Receipt) -> str:
-    if not receipt.verified:
-        return "wrong signature"
-    return "body of something else" if receipt.accepted else f"answered {receipt.answered}"
-
-
-def _leaks(
-    expectation: Expectation, record: Iterable[Receipt], endpoints: Mapping[str, str]
-) -> Iterator[Finding]:
-    names = expectation.due.keys()
-    first_ids: dict[Identity, str] = {}
-    for receipt in record:
-        participant, event = receipt.participant, receipt.identity
-        named = receipt.names_another(names)
-        if named:
-            yield Finding(participant, event, f"names {named}")
-        if event.type.startswith("system.endpoint."):
-            if endpoints.get(event.about) != participant:
-                yield Finding(participant, event, "is about another's endpoint")
-        elif event not in expectation.audience:
-            yield Finding(participant, event, "was not to be published")
-        elif event not in expectation.due[participant]:
-            entitled = expectation.audience[event]
-            known = entitled is None or participant in entitled
-            yield Finding(
-                participant, event, "was not subscribed to" if known else "is not for this participant"
-            )
-        elif first_ids.setdefault(event, receipt.webhook_id) != receipt.webhook_id:
-            yield Finding(participant, event, "was published twice: it came under two webhook IDs")
-
-
-def _disordered(plan: Plan, taken: Mapping[Pair, Sequence[Receipt]]) -> Iterator[Finding]:
-    ordered = {participant.id for participant in plan.participants if participant.ordered}
-    newest: Counter[tuple[str, str]] = Counter()
-    firsts = (receipts[0] for (participant, _), receipts in taken.items() if participant in ordered)
-    for receipt in sorted(firsts, key=lambda receipt: receipt.at):
-        event = receipt.identity
-        outage = receipt.participant, event.about
-        if event.type.startswith("oms."):
-            if (event.number or 0) < newest[outage]:
-                yield Finding(receipt.participant, event, f"came after sequence {newest[outage]}")
-            newest[outage] = max(newest[outage], event.number or 0)
+def _relief(evidence: Evidence) -> Iterator[Relief]:
+    """Yield the groups that an operator looked at, the largest first."""
+    groups: dict[str, list[Pair]] = defaultdict(list)
+    for pair, rows in evidence.letters.items():
+        if rows[0].get("group"):
+            groups[rows[0]["group"]].append(pair)
+    for group, pairs in sorted(groups.items(), key=lambda item: -len(item[1])):
+        unready = sum(bool(evidence.letters[pair][0]["unready"]) for pair in pairs)
+        fates = [(pair in evidence.replays, evidence.fate(pair)[0]) for pair in pairs]
+        yield Relief(
+            group,
+            letters=len(pairs),
+            ready=len(pairs) - unready,
+            unready=unready,
+            replayed=sum(replayed for replayed, _ in fates),
+            delivered=fates.count((True, "delivered")),
+            dead=sum(fate == "dead" for _, fate in fates),
+        )
 
 
 def fault_seen(fault: Fault, receipts: Sequence[Receipt]) -> str:

@@ -2,12 +2,12 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import zip_longest
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, get_args
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -17,9 +17,10 @@ from rich.text import Text
 
 from claimbus.cli.demo.expectation import Expectation
 from claimbus.cli.demo.plan import Plan
+from claimbus.cli.output import sparkline
 
-Phase = Literal["services", "participants", "publish", "deliver", "judge"]
-PHASES: Final[tuple[Phase, ...]] = ("services", "participants", "publish", "deliver", "judge")
+Phase = Literal["services", "participants", "publish", "deliver", "operator", "judge"]
+PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 
 WINDOW: Final = 3.0
 """Seconds over which a rate is taken."""
@@ -76,6 +77,18 @@ class Seat:
     state: str = "ok"
 
 
+@dataclass(frozen=True)
+class DeadGroup:
+    """A group of dead letters as it is shown; ``trend`` counts them in equal spans of time."""
+
+    title: str
+    count: int
+    trend: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.count:,} {self.title}  {sparkline(self.trend)}"
+
+
 class View:
     """The demo's face: the run tells it what happened, and it shows that.
 
@@ -91,6 +104,8 @@ class View:
         self._detail = ""
         self._published = Meter("published")
         self._finished = Meter("finished")
+        self._replayed = Meter("replayed")
+        self._groups: list[DeadGroup] = []
         self._seats: dict[str, Seat] = {}
         self._faults: dict[str, str] = {}
         self._evidence: dict[str, str] = {}
@@ -123,7 +138,8 @@ class View:
     def phase(self, phase: Phase, detail: str = "") -> None:
         """Enter a phase, or say more about the one that it is in."""
         self._phase, self._detail = phase, detail
-        so_far = f"; {self._published} published, {self._finished} finished" if self._seats else ""
+        counted = phase in ("publish", "deliver")
+        so_far = f"; {self._published} published, {self._finished} finished" if counted else ""
         self._line(f"{phase}: {detail or 'begins'}{so_far}")
 
     def day(self, trade_date: date) -> None:
@@ -143,8 +159,8 @@ class View:
         self._finished.set(sum(received.values()) + sum(dead.values()) + superseded, now)
         for participant, count in received.items():
             self._seats[participant].received = count
-        for participant, count in dead.items():
-            self._seats[participant].dead = count
+        for participant, seat in self._seats.items():
+            seat.dead = dead.get(participant, 0)
 
     def state(self, participant: str, state: str) -> None:
         """Take how a participant's endpoint does: ``ok``, ``held`` or another word."""
@@ -159,6 +175,18 @@ class View:
             self._line(f"seen: {participant} {self._faults[participant]}: {evidence}")
         self._evidence[participant] = evidence
 
+    def groups(self, groups: Sequence[DeadGroup]) -> None:
+        """Show the groups of dead letters in place of the planned faults, and how many were replayed."""
+        self._groups = list(groups)
+        self._replayed.total = sum(group.count for group in groups)
+        for group in groups:
+            self._line(f"dead: {group}")
+
+    def replayed(self, done: int, total: int) -> None:
+        """Take of how many dead letters in a replay how many were delivered."""
+        self._replayed.total = total
+        self._replayed.set(done, self._clock())
+
     def _line(self, text: str) -> None:
         if self._live is None:
             self._console.print(f"{self._elapsed:4.0f} s  {text}", highlight=False, soft_wrap=True)
@@ -172,19 +200,18 @@ class View:
         detail = Text(f"  {self._detail}", "dim", no_wrap=True, overflow="ellipsis")
         if not self._seats:
             return Group(self._heading(), detail)
-        return Group(
-            self._heading(), detail, "", self._meters(), "", self._participants(), "", self._planned()
-        )
+        below = self._dead() if self._groups else self._planned()
+        return Group(self._heading(), detail, "", self._meters(), "", self._participants(), "", below)
 
     def _heading(self) -> Table:
-        steps = Text(" claimbus demo", "bold")
+        steps = Text(" ")
         reached = PHASES.index(self._phase)
         for number, phase in enumerate(PHASES):
             mark, colour = (DONE, "green") if number < reached else (OPEN, "dim")
             if number == reached:
                 mark, colour = BUSY, "cyan"
-            steps.append(f"  {mark}", f"not bold {colour}")
-            steps.append(f" {phase}", "bold" if number == reached else "not bold dim")
+            steps.append(mark, colour)
+            steps.append(f" {phase}  ", "bold" if number == reached else "dim")
         grid = Table.grid(expand=True)
         grid.add_column(no_wrap=True)
         grid.add_column(justify="right", style="dim", no_wrap=True)
@@ -197,7 +224,7 @@ class View:
         grid.add_column(ratio=1)
         grid.add_column(justify="right", no_wrap=True)
         grid.add_column(justify="right", no_wrap=True, style="dim", min_width=8)
-        for meter in (self._published, self._finished):
+        for meter in (self._replayed if self._groups else self._published, self._finished):
             bar = ProgressBar(
                 total=max(meter.total, 1), completed=meter.done, complete_style="cyan", finished_style="green"
             )
@@ -241,4 +268,20 @@ class View:
             evidence = self._evidence.get(participant, "")
             mark = Text(DONE, "green") if evidence else Text(OPEN, "dim")
             grid.add_row(mark, f"{participant} ", f"{fault} ", evidence)
+        return grid
+
+    def _dead(self) -> Table:
+        """Return the largest groups, in as many rows as the planned faults take."""
+        rows = len(self._faults)
+        shown = self._groups if len(self._groups) <= rows else self._groups[: rows - 1]
+        grid = Table.grid(padding=(0, 1), expand=True)
+        grid.add_column(min_width=2, justify="right", no_wrap=True, style="yellow")
+        grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        grid.add_column(no_wrap=True, style="cyan")
+        for group in shown:
+            grid.add_row(f" {group.count:,}", group.title, sparkline(group.trend))
+        if len(self._groups) > len(shown):
+            grid.add_row("", Text(f"and {len(self._groups) - len(shown)} more", "dim"))
+        for _ in range(rows - grid.row_count):
+            grid.add_row("")
         return grid

@@ -49,12 +49,14 @@ def _letters() -> None:
         sa.Column("replay_id", sa.String),
         sa.Column("next_id", sa.String),
         sa.Column("raw", sa.LargeBinary),
-        sa.CheckConstraint(
-            "state IN ('dead', 'replaying', 'delivered', 'dead again', 'discarded')", "state"
-        ),
+        sa.CheckConstraint("state IN ('dead', 'replaying', 'delivered', 'dead again', 'discarded')", "state"),
     )
     op.create_index("uq_letters_id", "letters", ["id"], unique=True)
-    op.create_index("ix_letters_state", "letters", ["state", "fingerprint", "died_at", "number"])
+    op.create_index(
+        "ix_letters_state",
+        "letters",
+        ["state", "fingerprint", "died_at", "number", "cause", "participant_id", "endpoint_id", "type"],
+    )
     op.create_index("ix_letters_endpoint_id", "letters", ["endpoint_id", "number"])
     op.create_index("ix_letters_message_id", "letters", ["message_id", "endpoint_id"])
     op.create_index("ix_letters_claim_id", "letters", ["claim_id", "died_at"])
@@ -101,9 +103,11 @@ def _replays() -> None:
         sa.Column("selection", sa.JSON, nullable=False),
         sa.Column("rate", sa.Float),
         sa.Column("canary", sa.Boolean, nullable=False),
+        sa.Column("keep_going", sa.Boolean, nullable=False),
         sa.Column("stage", sa.Integer, nullable=False),
         sa.Column("total", sa.Integer, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("resumed_at", sa.BigInteger),
         sa.Column("ended_at", sa.BigInteger),
         sa.Column("runner", sa.String),
         sa.Column("leased_until", sa.BigInteger),

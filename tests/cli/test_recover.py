@@ -1,0 +1,104 @@
+"""``claimbus recover`` and ``deadletters reconcile``: what an endpoint missed, and if it is all there."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claimbus.cli.demo.receivers import Receiver, Receivers
+from tests.cli.terminal import Terminal
+from tests.producers.bus import Bus, closed
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def shared_amqp_url(amqp_url: str) -> str:
+    """A vhost for each test: its journal has nothing of others."""
+    return amqp_url
+
+
+@pytest.fixture
+async def receiver(tmp_path: Path) -> AsyncIterator[Receiver]:
+    async with Receivers.open(tmp_path) as receivers:
+        yield await receivers.add("first")
+
+
+async def added(terminal: Terminal, receiver: Receiver) -> str:
+    """Add an endpoint with the receiver behind it."""
+    trusted = terminal.directory / "ca.pem"
+    await asyncio.to_thread(trusted.write_bytes, receiver.ca_pem)
+    terminal("participants", "add", "PGAE", "--organisation", "Pacific")
+    words = ("endpoints", "add", "PGAE", "--name", "main", "--url", receiver.url, "--subscribe", "market.#")
+    endpoint = terminal(*words, "--ca-file", trusted, "--timeout", "5s", "--json").json
+    receiver.secrets = (endpoint["secret"],)
+    return str(endpoint["id"])
+
+
+async def publish(bus: Bus, *numbers: int) -> None:
+    await bus.producer.publish_many([closed(number) for number in numbers], fresh=True)
+
+
+async def test_what_was_published_before_an_endpoint_was_there_is_recovered(
+    terminal: Terminal, bus: Bus, receiver: Receiver
+) -> None:
+    await publish(bus, 1, 2, 3)
+    endpoint = await added(terminal, receiver)
+    words = ("recover", "--endpoint", endpoint, "--since", "10m")
+    dry = (await terminal.beside(*words, "--dry-run", "--json")).json
+    assert (dry["redelivered"], dry["dry_run"]) == (3, True)
+    assert "would be redelivered  3" in (await terminal.beside(*words, "--dry-run")).out
+    with terminal.started("work") as worker:
+        recovered = (await terminal.beside(*words, "--yes", "--actor", "jane", "--json")).json
+        assert (recovered["redelivered"], recovered["dry_run"]) == (3, False)
+
+        async def all_settled() -> bool:
+            found = (await terminal.beside(*words, "--dry-run", "--json")).json
+            return bool(found["settled"] == 3 and found["redelivered"] == 0)
+
+        await eventually(all_settled, every=0.2)
+        assert len(receiver.received) == 3
+        assert (await terminal.beside(*words, "--type", "oms.#", "--all", "--yes", "--json")).json[
+            "concerning"
+        ] == 0
+        assert "redelivered" in (await terminal.beside(*words, "--all", "--yes", "--rate", "0")).out
+        await eventually(lambda: len(receiver.received) == 6)
+        worker.terminate()
+        await asyncio.to_thread(worker.communicate, timeout=30)
+    entries = terminal("audit", "list", "--object", endpoint, "--actor", "jane", "--json").json
+    assert "recovered" in {one["action"] for one in entries}
+
+
+async def test_every_delivery_is_accounted_for_and_complete_once_nothing_waits(
+    terminal: Terminal, bus: Bus, receiver: Receiver
+) -> None:
+    endpoint = await added(terminal, receiver)
+    words = ("deadletters", "reconcile")
+    numbers = count(1)
+
+    async def two_are_expected() -> dict[str, Any] | None:
+        """What is published while an endpoint is being bound may have come too early: it is doubtful."""
+        await publish(bus, next(numbers))
+        found = (await terminal.beside(*words, "--within", "0s", "--limit", "1", "--json", code=1)).json
+        return found if found["expected"] >= 2 else None
+
+    found = await eventually(two_are_expected)
+    assert (found["complete"], found["accounted"]) == (False, True)
+    assert (len(found["open"]), found["open_in_all"]) == (1, found["expected"])
+    assert found["open"][0]["endpoint_id"] == endpoint
+    told = (await terminal.beside(*words, "--within", "0s", code=1)).out
+    assert f"{found['expected']} of {endpoint}" in told
+    with terminal.started("work") as worker:
+        await eventually(lambda: len(receiver.received) == found["expected"] + found["doubtful"])
+        complete = (await terminal.beside(*words, "--json")).json
+        assert (complete["complete"], complete["delivered"], complete["open"]) == (
+            True,
+            found["expected"],
+            [],
+        )
+        worker.terminate()
+        await asyncio.to_thread(worker.communicate, timeout=30)
+    assert "complete       yes" in (await terminal.beside(*words, "--since", "1h")).out
+    assert "later" in (await terminal.beside(*words, "--since", "1h", "--until", "2h", code=2)).err
