@@ -24,6 +24,8 @@ COMMANDS: Final = {
     "notice": ("notice:app", "Publish notices to participants."),
     "outbox": ("outbox:app", "Events kept in a file until the servers are back."),
     "work": ("work:work", "Deliver to the participants' endpoints until stopped."),
+    "portal": ("portal:portal", "Serve claims and streams over HTTPS until stopped."),
+    "access": ("access:app", "Who may use the portal: tokens, client certificates, authorities."),
     "deadletters": ("deadletters:app", "Deliveries that were given up: look, replay, discard."),
     "replays": ("replays:app", "Jobs that deliver dead letters again: watch, pause, resume, cancel."),
     "recover": ("recover:recover", "Deliver again what an endpoint missed since a time."),
@@ -34,6 +36,7 @@ COMMANDS: Final = {
     "attempts": ("history:attempts", "What became of deliveries."),
     "holds": ("history:holds", "Which endpoints were held, and why."),
     "audit": ("history:audit", "Who changed what."),
+    "tls-check": ("tls_check:tls_check", "What a TLS listener offers, shows and asks for; fails below TLS 1.2."),
 }
 """Each subcommand's place in this package, and its line in the help."""
 

@@ -34,8 +34,8 @@ def reconcile(
 ) -> None:
     """Go through the journal and see whether every delivery was made, given up, or is under way.
 
-    Complete means: everything is recorded, and nothing waits in a queue; otherwise it exits with 1. Accounted
-    for means: as much waits as is open, so nothing is lost.
+    Complete means: as much waits as is open, so nothing is lost; otherwise it exits with 1. Settled means:
+    everything is recorded, and nothing waits in a queue.
     """
     longest = WITHIN if within is None else within.total_seconds()
     with refusals():
@@ -70,7 +70,7 @@ def _show(found: Reconciled, limit: int) -> None:
     by_endpoint = Counter(one.endpoint_id for one in found.open).most_common()
     sums = {
         "complete": found.complete,
-        "accounted for": found.accounted,
+        "settled": found.settled,
         "expected": found.expected,
         "delivered": found.delivered,
         "superseded": found.superseded,
@@ -81,6 +81,6 @@ def _show(found: Reconciled, limit: int) -> None:
         "unknown": found.unknown or None,
     }
     details(sums, as_json=False)
-    if found.open and not found.accounted:
+    if found.open and not found.complete:
         endpoint_id, since = found.open[0].endpoint_id, format_time(found.open[0].published_at)
         say(f"claimbus: more is open than waits; 'claimbus recover --endpoint {endpoint_id} --since {since}'")

@@ -118,6 +118,15 @@ class Settings(BaseSettings):
     webhook_connect_timeout: Duration = timedelta(seconds=5)
     """Time to connect, TLS included."""
 
+    portal_listen: str = "127.0.0.1:8443"
+    """host:port of the portal; without a certificate only on loopback."""
+    portal_certificate_file: Path | None = None
+    """The portal's certificate (PEM), with its chain; read again when it changes."""
+    portal_key_file: Path | None = None
+    """Its private key (PEM)."""
+    portal_proxies: Networks = ()
+    """Networks of the proxies in front of the portal, whose Client-Cert header is believed."""
+
     feed_timezone: str = "America/Los_Angeles"
     """Time zone of the snapshot feed's local times."""
 

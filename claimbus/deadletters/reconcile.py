@@ -44,9 +44,9 @@ class Reconciled:
     ``doubtful`` is how many more are open, or never were meant to be: their endpoint was bound or unbound
     just then. Of ``unknown`` events it cannot be told for whom they were, because the claim is gone, or when.
 
-    ``accounted``: nothing is lost, for as many are open as wait, endpoint by endpoint. Of a chosen period it
-    is said when nothing is open, for queues do not tell of when their messages are. ``complete``: nothing is
-    lost, open or waiting.
+    ``complete``: nothing is lost, for as many are open as wait, endpoint by endpoint. Of a chosen period it is
+    said when nothing is open, for queues do not tell of when their messages are. ``settled``: nothing is lost,
+    open or waiting.
     """
 
     open: tuple[OpenDelivery, ...]
@@ -57,8 +57,8 @@ class Reconciled:
     waiting: Mapping[str, int]
     doubtful: int
     unknown: int
-    accounted: bool
     complete: bool
+    settled: bool
 
     def as_json(self) -> dict[str, Any]:
         """Return it as values that JSON can hold."""
@@ -98,8 +98,8 @@ class Reconciliation:
         """Account for all that was published and has not expired, or for a period of it.
 
         What is just being delivered is in no queue, and not recorded: so it is looked again until the account
-        is complete, or accounted for twice alike, or ``within`` seconds have passed since the first look.
-        Test events, replays and recoveries are not in the journal: as long as they wait nothing is complete.
+        is settled, or complete twice alike, or ``within`` seconds have passed since the first look.
+        Test events, replays and recoveries are not in the journal: as long as they wait nothing is settled.
 
         Raises InvalidInputError naming the moment at fault, and UnavailableError.
         """
@@ -112,7 +112,7 @@ class Reconciliation:
         while True:
             await account.settle()
             found = _reconciled(account, await self._waiting(), is_whole=is_whole)
-            if found.complete or (found.accounted and found == before) or loop.time() >= deadline:
+            if found.settled or (found.complete and found == before) or loop.time() >= deadline:
                 return found
             before = found
             await asyncio.sleep(PAUSE)
@@ -182,7 +182,7 @@ def _reconciled(account: Account, waiting: Mapping[str, int], *, is_whole: bool)
         for deliveries in (account.open, account.doubtful)
     )
     agree = agrees(open_, doubtful, waiting) if is_whole else not opened
-    accounted = agree and not account.unknown
+    complete = agree and not account.unknown
     return Reconciled(
         open=tuple(opened),
         expected=len(opened) + account.counts.total(),
@@ -192,8 +192,8 @@ def _reconciled(account: Account, waiting: Mapping[str, int], *, is_whole: bool)
         waiting=waiting,
         doubtful=doubtful.total(),
         unknown=account.unknown,
-        accounted=accounted,
-        complete=accounted and not opened and not (is_whole and waiting),
+        complete=complete,
+        settled=complete and not opened and not (is_whole and waiting),
     )
 
 

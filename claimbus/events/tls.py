@@ -1,6 +1,7 @@
 """TLS contexts: version 1.2 or newer, the peer always verified. No other place builds one."""
 
 import ssl
+from collections.abc import Iterable
 from pathlib import Path
 
 from claimbus.events.errors import ConfigurationError
@@ -40,10 +41,14 @@ def server_context(
     *,
     key_password: str | None = None,
     client_ca_file: Path | None = None,
+    client_authorities: Iterable[str] | None = None,
 ) -> ssl.SSLContext:
-    """Return a context for listening; with ``client_ca_file``, clients must show a certificate of it.
+    """Return a context for listening.
 
-    Raises ConfigurationError naming the argument at fault.
+    With ``client_ca_file``, clients must show a certificate of it. With ``client_authorities`` (PEM; none is
+    some too) they may show one of any of these, roots or not, and whoever listens judges by it; sessions are
+    not resumed then, so that each connection shows its certificate anew. Raises ConfigurationError naming the
+    argument at fault.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = MINIMUM_VERSION
@@ -51,6 +56,13 @@ def server_context(
     if client_ca_file is not None:
         _load_authorities(context, client_ca_file, "client_ca_file")
         context.verify_mode = ssl.CERT_REQUIRED
+    elif client_authorities is not None:
+        for pem in client_authorities:
+            context.load_verify_locations(cadata=pem)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
     return context
 
 

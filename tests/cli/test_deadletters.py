@@ -186,20 +186,27 @@ def test_a_preflight_tells_what_stands_in_the_way_and_sends_nothing(
     assert len(listed(terminal)) == 2
 
 
-async def test_it_asks_before_it_sends(terminal: Terminal, bus: Bus, database: Database) -> None:
+async def test_it_asks_before_it_sends_and_leaves_out_what_is_not_ready(
+    terminal: Terminal, bus: Bus, database: Database
+) -> None:
     url = ("--url", "https://a.example/", "--name", "one")
     endpoint = (await terminal.beside("endpoints", "add", "PGAE", *url, "--json")).json["id"]
     event = closed()
     claim = (await bus.store.check_in(event)).claim_id
-    put(database, letter(1, claim_id=claim, message_id=event.identity, endpoint_id=endpoint))
+    _, gone = put(
+        database,
+        letter(1, claim_id=claim, message_id=event.identity, endpoint_id=endpoint),
+        letter(2, endpoint_id=endpoint),
+    )
     words = ("deadletters", "replay", "--all", "--detach")
     code, said = await asyncio.to_thread(typed, terminal, b"n\n", *words)
-    assert (code, "Send 1 of 1 letters?" in said, "nothing was sent" in said) == (1, True, True)
+    assert (code, "Send 1 of 2 letters?" in said, "nothing was sent" in said) == (1, True, True)
     assert terminal("replays", "list", "--json").json == []
     code, _ = await asyncio.to_thread(typed, terminal, b"y\n", *words)
     (job,) = terminal("replays", "list", "--json").json
-    assert (code, job["state"], job["total"]) == (0, "running", 1)
-    assert listed(terminal) == []
+    assert (code, job["state"], job["total"], job["waiting"], job["skipped"]) == (0, "running", 2, 1, 1)
+    assert listed(terminal) == [gone.id]
+    assert "body gone" in terminal("replays", "show", job["id"]).out
     paused = terminal("replays", "pause", job["id"], "--reason", "lunch", "--json").json
     assert (paused["state"], paused["state_reason"]) == ("paused", "lunch")
     assert "paused" in terminal("replays", "watch", job["id"], code=1).out

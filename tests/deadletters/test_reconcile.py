@@ -136,7 +136,7 @@ async def test_a_clean_run_is_complete(house: House, reconciliation: Reconciliat
     await house.publish("AAA1", "CCC1", count=5)
     await house.publish("CCC1", count=5)
     found = await reconciliation.run()
-    assert found.complete
+    assert found.settled
     assert (found.expected, found.delivered, found.open, found.waiting) == (1205, 1205, (), {})
 
 
@@ -147,7 +147,7 @@ async def test_deliveries_under_way_are_waited_for(house: House, reconciliation:
     await house.worker()
     await house.publish(count=3)
     found = await reconciliation.run()
-    assert (found.complete, found.delivered) == (True, 3)
+    assert (found.settled, found.delivered) == (True, 3)
 
 
 async def test_exactly_the_deliveries_that_a_queue_lost_are_named_until_they_are_recovered(
@@ -164,15 +164,15 @@ async def test_exactly_the_deliveries_that_a_queue_lost_are_named_until_they_are
     await house.worker()
     found = await reconciliation.run(within=2)
     assert opened(found) == {(unlucky.id, message_id) for message_id in ids(lost)}
-    assert (found.accounted, found.complete, found.waiting) == (False, False, {})
+    assert (found.complete, found.settled, found.waiting) == (False, False, {})
     assert (found.expected, found.delivered) == (12, 6)
     recovery = Recovery(house.database, house.store, house.connection, house.publisher, claim_life=LIFE)
     await recovery.run(unlucky.id, ago(hours=1), act=ACT)
     found = await reconciliation.run()
-    assert (found.complete, found.expected, found.delivered) == (True, 12, 12)
+    assert (found.settled, found.expected, found.delivered) == (True, 12, 12)
 
 
-async def test_what_waits_in_a_queue_is_open_and_accounted_for_but_not_complete(
+async def test_what_waits_in_a_queue_is_open_and_complete_but_not_settled(
     house: House, reconciliation: Reconciliation
 ) -> None:
     house.participant("AAA1")
@@ -181,10 +181,10 @@ async def test_what_waits_in_a_queue_is_open_and_accounted_for_but_not_complete(
     sent = await house.publish(count=4)
     found = await reconciliation.run()
     assert found.waiting == {endpoint_queue(endpoint.id, 1): 4}
-    assert (found.accounted, found.complete) == (True, False)
+    assert (found.complete, found.settled) == (True, False)
     assert ids_of(found) == sorted(sent)
     json = found.as_json()
-    assert (json["expected"], json["waiting"], json["complete"]) == (4, found.waiting, False)
+    assert (json["expected"], json["waiting"], json["settled"]) == (4, found.waiting, False)
     assert {one["type"] for one in json["open"]} == {"market.dam.closed"}
 
 
@@ -207,10 +207,10 @@ async def test_what_waits_on_the_ladder_and_among_the_dead_letters_counts_too(
     await house.publisher.publish_letter(letter)
     found = await reconciliation.run(within=1)
     assert found.waiting == {"retry.1h": 1, DEADLETTERS: 1}
-    assert (len(found.open), found.accounted) == (3, False)
+    assert (len(found.open), found.complete) == (3, False)
     record(house, endpoint, lost, "delivered")
     found = await reconciliation.run()
-    assert (len(found.open), found.accounted, found.complete) == (2, True, False)
+    assert (len(found.open), found.complete, found.settled) == (2, True, False)
 
 
 async def test_what_waits_and_should_not_is_no_account(house: House, reconciliation: Reconciliation) -> None:
@@ -227,7 +227,7 @@ async def test_what_waits_and_should_not_is_no_account(house: House, reconciliat
         {(first.id, ticket.message_id)},
         {endpoint_queue(second.id, 1): 1},
     )
-    assert not found.accounted, "as many wait as are open, but at another endpoint"
+    assert not found.complete, "as many wait as are open, but at another endpoint"
 
 
 async def test_every_outcome_is_counted_as_what_it_is(house: House, reconciliation: Reconciliation) -> None:
@@ -254,7 +254,7 @@ async def test_what_was_delivered_after_it_died_counts_as_delivered(
     bury(house, endpoint, ticket)
     record(house, endpoint, ticket, "delivered")
     found = await reconciliation.run()
-    assert (found.delivered, found.dead, found.complete) == (1, 0, True)
+    assert (found.delivered, found.dead, found.settled) == (1, 0, True)
 
 
 async def test_bindings_count_at_the_moment_of_publishing(
@@ -290,11 +290,11 @@ async def test_only_what_is_published_in_the_period_is_accounted_for(
     since, until = ago(seconds=250), ago(seconds=50)
     found = await reconciliation.run(since, until, within=0)
     assert ids_of(found) == sorted(ids(tickets[1:3]))
-    assert not found.accounted
+    assert not found.complete
     record(house, endpoint, tickets[1], "delivered")
     record(house, endpoint, tickets[2], "delivered")
     found = await reconciliation.run(since, until)
-    assert (found.expected, found.accounted, found.complete) == (2, True, True)
+    assert (found.expected, found.complete, found.settled) == (2, True, True)
     with pytest.raises(InvalidInputError, match="until: is not later than since"):
         await reconciliation.run(until, since)
 
@@ -322,7 +322,7 @@ async def test_who_could_see_an_event_whose_claim_is_gone_is_known_from_a_dead_l
         endpoint = first if endpoint_id == first.id else second
         record(house, endpoint, replace(lost, message_id=message_id), "delivered")
     found = await reconciliation.run(within=0)
-    assert (found.open, found.accounted, found.complete) == ((), False, False)
+    assert (found.open, found.complete, found.settled) == ((), False, False)
 
 
 async def test_what_has_expired_and_what_no_clock_can_have_dated_is_told_apart(
@@ -335,7 +335,7 @@ async def test_what_has_expired_and_what_no_clock_can_have_dated_is_told_apart(
     await eventually(lambda: time.time() > expired.expires)
     await publish(house, house.event(), at=-30 * 86_400)
     found = await reconciliation.run(within=0)
-    assert (found.expected, found.unknown, found.complete) == (0, 1, False)
+    assert (found.expected, found.unknown, found.settled) == (0, 1, False)
 
 
 async def test_what_is_published_meanwhile_belongs_to_the_account(
@@ -353,7 +353,7 @@ async def test_what_is_published_meanwhile_belongs_to_the_account(
     record(house, endpoint, lost, "delivered")
     found = await looking
     assert ids_of(found) == sorted(sent)
-    assert (found.accounted, found.expected, found.delivered) == (True, 3, 1)
+    assert (found.complete, found.expected, found.delivered) == (True, 3, 1)
 
 
 async def test_it_tells_how_far_it_is(house: House, reconciliation: Reconciliation) -> None:
@@ -361,7 +361,7 @@ async def test_it_tells_how_far_it_is(house: House, reconciliation: Reconciliati
     progress: list[tuple[int, int]] = []
     found = await reconciliation.run(on_progress=lambda read, total: progress.append((read, total)))
     assert progress == [(500, 700), (700, 700)]
-    assert (found.complete, found.expected) == (True, 0)
+    assert (found.settled, found.expected) == (True, 0)
 
 
 _endpoints = st.sampled_from("abc")
@@ -393,4 +393,4 @@ async def test_an_empty_journal_is_complete(
 ) -> None:
     monkeypatch.setattr(journal, "FIRST", 0.5)
     found = await reconciliation.run()
-    assert (found.complete, found.expected) == (True, 0)
+    assert (found.settled, found.expected) == (True, 0)
