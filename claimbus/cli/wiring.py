@@ -28,11 +28,6 @@ from claimbus.deadletters.retention import Retention
 from claimbus.events.errors import ConfigurationError
 from claimbus.events.event import audience_of
 from claimbus.events.tls import client_context
-from claimbus.portal.identity import Identity
-from claimbus.portal.redemptions import Redemptions
-from claimbus.portal.services import Services as PortalServices
-from claimbus.portal.trust import Trust
-from claimstore.handed import Handed
 from claimstore.holds import Holds
 from claimstore.identities import Identities
 from claimstore.latest import Latest
@@ -210,24 +205,6 @@ class Wiring:
             recorder=Recorder(connection, store, database, budget=budget, metrics=metrics),
             retention=retention,
             measuring=Measuring(connection, database, budget=budget, metrics=metrics),
-        )
-
-    async def portal(self) -> PortalServices:
-        """Return what the portal works with, wired."""
-        database, store = self.database(), await self.store()
-        publisher = await self.publisher("portal: publishes")
-        trust = Trust(database)
-        return PortalServices(
-            database=database,
-            store=store,
-            handed=Handed(store.connection),
-            holds=self.holds(store),
-            consuming=await self.connection("portal: consumes"),
-            publisher=publisher,
-            producer=lambda system: self.producer(store, publisher, system, database=database),
-            trust=trust,
-            identity=Identity(database, trust, proxies=self.settings.portal_proxies),
-            redemptions=Redemptions(database),
         )
 
     def holds(self, store: ClaimStore) -> Holds:

@@ -100,5 +100,5 @@ async def test_every_delivery_is_accounted_for_and_settled_once_nothing_waits(
         )
         worker.terminate()
         await asyncio.to_thread(worker.communicate, timeout=30)
-    assert "complete       yes" in (await terminal.beside(*words, "--since", "1h")).out
+    assert "complete      yes" in (await terminal.beside(*words, "--since", "1h")).out
     assert "later" in (await terminal.beside(*words, "--since", "1h", "--until", "2h", code=2)).err
