@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks publish | deliver | large | letters``."""
+"""The command line: ``python -m benchmarks publish | deliver | large | letters | portal``."""
 
 import json
 import signal
@@ -22,6 +22,7 @@ from rich.progress import (
 from benchmarks import deliver as delivering
 from benchmarks import large as measuring_large
 from benchmarks import letters as keeping
+from benchmarks import portal as asking
 from benchmarks import publish as publishing
 from benchmarks import report, servers
 from benchmarks.report import Result
@@ -96,6 +97,22 @@ def letters(
     Console().print(kept.table())
     if as_json:
         print(json.dumps(kept.document() | _place()))
+
+
+@app.command()
+def portal(
+    *,
+    as_json: AsJson = False,
+    count: Annotated[int, typer.Option(min=1, help="Bodies, and frames, in a round.")] = 10_000,
+    size: Annotated[int, typer.Option(min=1, help="Bytes of a body.")] = 2048,
+    window: Annotated[int, typer.Option(min=1, max=256, help="So many at a time.")] = 64,
+    repeat: Repeat = 5,
+) -> None:
+    """Claims and stream frames a second of one portal process, beside a bare route and a bare WebSocket."""
+    with _progress(4 * repeat + 1) as progress:
+        results = asking.portal(size=size, count=count, window=window, repeat=repeat, progress=progress)
+    for result in results:
+        _print([result], as_json=as_json)
 
 
 @app.command()

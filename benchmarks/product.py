@@ -22,6 +22,7 @@ def settings(order: Delivering) -> Settings:
         key_prefix=order.key_prefix,
         database_url=f"sqlite:///{order.database}",
         webhook_networks=(ip_network("127.0.0.0/8"),),
+        webhook_ports="1-65535",
         webhook_allow_http=order.authority is None,
         webhook_ca_file=Path(order.authority) if order.authority else None,
     )

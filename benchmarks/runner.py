@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.servers import BenchmarkError, Room
-from benchmarks.side import Delivering, Keeping, Outcome, Publishing
+from benchmarks.side import Asking, Delivering, Keeping, Outcome, Publishing
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
 PATIENCE_S: Final = 600
@@ -21,7 +21,7 @@ Progress = Callable[[str], None]
 
 def run_side(
     name: str,
-    order: Publishing | Delivering | Keeping,
+    order: Publishing | Delivering | Keeping | Asking,
     room: Room,
     environment: Mapping[str, str] | None = None,
 ) -> Outcome:

@@ -92,6 +92,27 @@ class Keeping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """Ask a portal, or what stands for it: ``count`` bodies or frames, ``window`` at a time.
+
+    ``size`` is a body's in bytes. ``url`` has no path; ``claims`` are the IDs to be asked for in turn,
+    ``endpoint`` is the stream's.
+    """
+
+    step: str
+    url: str
+    token: str
+    claims: list[str]
+    endpoint: str
+    bodies: str
+    size: int
+    count: int
+    window: int
+    key_prefix: str
+    database: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a side did: events or deliveries, wall and CPU seconds, and the settings that it really used.
 
@@ -125,7 +146,7 @@ class Stopwatch:
         )
 
 
-Order = TypeVar("Order", Publishing, Delivering, Keeping)
+Order = TypeVar("Order", Publishing, Delivering, Keeping, Asking)
 
 
 def order_of_this_side(kind: type[Order]) -> Order:

@@ -42,7 +42,7 @@ async def fill(order: Keeping, wiring: Wiring) -> Outcome:
         for number in range(order.endpoints):
             name = f"P{number:03}"
             participants.add(sql, name, name, ACT)
-            chosen = {"name": "sink", "url": "https://203.0.113.1/"}
+            chosen = {"name": "sink", "url": "https://203.0.113.1/", "verified": True}
             endpoints.add(sql, name, ACT, subscriptions=[SUBSCRIPTION], **chosen)  # type: ignore[arg-type]
     provision = Provision(database, await wiring.connection("benchmark"))
     found = await database.read(endpoints.find)
@@ -84,13 +84,13 @@ async def fill(order: Keeping, wiring: Wiring) -> Outcome:
 
 async def record(order: Keeping, wiring: Wiring) -> Outcome:
     """Record what lies in the queue, with the bodies."""
-    attendant = await wiring.attendant(CollectorRegistry())
-    database, connection = wiring.database(), await wiring.connection("benchmark")
+    registry = CollectorRegistry()
+    attendant, connection = await wiring.attendant(registry), await wiring.connection("benchmark")
     stop, watch = asyncio.Event(), Stopwatch()
     running = asyncio.create_task(attendant.run(stop))
 
     async def recorded() -> bool:
-        return sum((await database.read(_states)).values()) >= order.letters
+        return (registry.get_sample_value("claimbus_letters_recorded_total") or 0) >= order.letters
 
     await _until(recorded)
     outcome = watch.outcome(order.letters, body_bytes=order.size, database="SQLite, every commit synced")
@@ -161,10 +161,6 @@ async def carry_out(order: Keeping) -> Outcome:
     )
     async with Wiring(settings) as wiring:
         return await STEPS[order.step](order, wiring)
-
-
-def _states(sql: object) -> dict[str, int]:
-    return letters.count(sql, letters.EVERYTHING, by="state")  # type: ignore[arg-type]
 
 
 def _milliseconds(database: Database, by: By) -> int:

@@ -21,6 +21,7 @@ async def provision(order: Delivering) -> Outcome:
                     ACT,
                     subscriptions=[SUBSCRIPTION],
                     allow_http=True,
+                    verified=True,
                     name="sink",
                     url=f"{order.sink}/{number}",
                     concurrency=concurrency(order),
