@@ -1,13 +1,15 @@
 """A body over the inline limit: chunks under the record's hash tag, written and read one at a time."""
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from claimbus.events.sealing import BrokenBoxError, Cipher, Keys
 from claimstore.claim import Claim, Encoding
 from claimstore.compression import compress, expand, shrink
 from claimstore.connection import Connection
+from claimstore.encryption import decrypting
 from claimstore.errors import (
     BodyTooLargeError,
     ClaimCorruptError,
@@ -53,7 +55,12 @@ async def cut(body: AsyncIterable[bytes], *, limit: int) -> AsyncGenerator[bytes
 
 
 async def write_chunks(
-    connection: Connection, key: str, pieces: AsyncIterable[bytes], *, expires: int
+    connection: Connection,
+    key: str,
+    pieces: AsyncIterable[bytes],
+    *,
+    expires: int,
+    cipher: Cipher | None = None,
 ) -> Written:
     """Write what `cut` gives. The chunks expire in the same second as their record will.
 
@@ -67,6 +74,8 @@ async def write_chunks(
             if count == 0:
                 encoding, _ = shrink(piece)
             data = compress(piece) if encoding == "zstd" else piece
+            if cipher is not None:
+                data = cipher.encrypt(data, _context(count))
             await connection.ask("SET", f"{key}:{count}", data, "EXAT", expires)
             digest.update(piece)
             size += len(piece)
@@ -91,10 +100,19 @@ async def put_back_chunks(
 
 
 async def stored_chunks(
-    connection: Connection, key: str, claim_id: str, count: int, *, expires: int
+    connection: Connection,
+    key: str,
+    claim_id: str,
+    count: int,
+    *,
+    expires: int,
+    numbers: Iterable[int] | None = None,
 ) -> AsyncIterator[bytes]:
-    """Yield the chunks as they are stored. Raises ClaimCorruptError when one is gone before its time."""
-    for number in range(count):
+    """Yield the chunks as they are stored, all or those of these numbers.
+
+    Raises ClaimCorruptError when one is gone before its time.
+    """
+    for number in range(count) if numbers is None else numbers:
         data = await connection.ask("GET", f"{key}:{number}")
         if data is None:
             if await connection.now() >= expires:
@@ -103,21 +121,70 @@ async def stored_chunks(
         yield data
 
 
-async def read_chunks(connection: Connection, key: str, claim: Claim) -> AsyncIterator[bytes]:
-    """Yield the body; its last piece only once the SHA-256 of the whole fits, else ClaimCorruptError."""
+async def proven_chunks(
+    claim: Claim, stored: AsyncIterable[bytes], keys: Keys
+) -> AsyncIterator[tuple[bytes, bytes]]:
+    """Yield each chunk as it is stored and as it was published.
+
+    Raises ClaimCorruptError unless all fit the SHA-256 of the whole, and ClaimKeyMissingError.
+    """
     digest = hashlib.sha256()
-    left = claim.size
-    held = b""
-    async for data in stored_chunks(connection, key, claim.id, claim.chunks, expires=claim.expires):
-        try:
-            piece = expand(claim.encoding, data, limit=left)
-        except ValueError as wrong:
-            raise ClaimCorruptError(claim.id, f"has a chunk that {wrong}") from wrong
+    left, number = claim.size, 0
+    cipher = _cipher(claim, keys)
+    async for data in stored:
+        piece = _opened(claim, number, data, cipher, limit=left)
         digest.update(piece)
         left -= len(piece)
+        number += 1
+        yield data, piece
+    if claim.chunks and digest.digest() != claim.sha256:
+        raise ClaimCorruptError(claim.id, "has chunks that its SHA-256 does not fit")
+
+
+async def read_chunks(connection: Connection, key: str, claim: Claim, keys: Keys) -> AsyncIterator[bytes]:
+    """Yield the body; its last piece only once the SHA-256 of the whole fits, else ClaimCorruptError."""
+    held = b""
+    stored = stored_chunks(connection, key, claim.id, claim.chunks, expires=claim.expires)
+    async for _, piece in proven_chunks(claim, stored, keys):
         if held:
             yield held
         held = piece
-    if digest.digest() != claim.sha256:
-        raise ClaimCorruptError(claim.id, "has chunks that its SHA-256 does not fit")
     yield held
+
+
+async def read_part(
+    connection: Connection, key: str, claim: Claim, keys: Keys, *, start: int, stop: int
+) -> AsyncIterator[bytes]:
+    """Yield the body's bytes from ``start`` to before ``stop``, reading only the chunks that hold them.
+
+    The SHA-256 of the whole says nothing of a part; but each chunk must have its length.
+    """
+    cipher = _cipher(claim, keys)
+    numbers = range(start // CHUNK, -(-stop // CHUNK))
+    chunks = stored_chunks(connection, key, claim.id, claim.chunks, expires=claim.expires, numbers=numbers)
+    for number in numbers:
+        begin = number * CHUNK
+        length = min(CHUNK, claim.size - begin)
+        piece = _opened(claim, number, await anext(chunks), cipher, limit=length)
+        if len(piece) != length:
+            raise ClaimCorruptError(claim.id, f"has a chunk {number} of {len(piece)} bytes for {length}")
+        yield piece[max(start - begin, 0) : stop - begin]
+
+
+def _cipher(claim: Claim, keys: Keys) -> Cipher | None:
+    return None if claim.key is None else decrypting(keys, claim.id, claim.key)
+
+
+def _context(number: int) -> bytes:
+    """Return what a chunk's box is bound to besides its claim: its place."""
+    return f"chunk {number}".encode()
+
+
+def _opened(claim: Claim, number: int, data: bytes, cipher: Cipher | None, *, limit: int) -> bytes:
+    try:
+        packed = data if cipher is None else cipher.decrypt(data, _context(number))
+        return expand(claim.encoding, packed, limit=limit)
+    except BrokenBoxError as broken:
+        raise ClaimCorruptError(claim.id, f"has a chunk that {broken.reason}") from broken
+    except ValueError as wrong:
+        raise ClaimCorruptError(claim.id, f"has a chunk that {wrong}") from wrong

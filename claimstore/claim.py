@@ -15,7 +15,7 @@ class Claim:
 
     ``size`` and ``sha256`` are those of the body as it was published. When ``chunks`` is not 0 the body lies
     in that many chunks: ``event.body`` is empty, and `ClaimStore.body` streams it. ``expires`` is in
-    whole seconds since the epoch, as the ticket told it.
+    whole seconds since the epoch, as the ticket told it. ``key`` names the key that it lies encrypted with.
     """
 
     id: str
@@ -25,6 +25,7 @@ class Claim:
     encoding: Encoding
     chunks: int
     expires: int
+    key: str | None = None
 
 
 class CheckedIn(NamedTuple):

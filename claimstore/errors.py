@@ -11,6 +11,14 @@ class StoreFullError(StoreUnavailableError):
     """Redis has reached its ``maxmemory`` and takes no more; reading still works."""
 
 
+class ClaimKeyMissingError(StoreUnavailableError):
+    """The claim is encrypted with a key that is not set; nothing is lost. ``key`` is the key's name."""
+
+    def __init__(self, reason: str, key: str) -> None:
+        super().__init__(reason)
+        self.key = key
+
+
 class ClaimError(ClaimbusError):
     """A claim that cannot be redeemed, however often one tries. ``claim_id`` names it."""
 

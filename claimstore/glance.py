@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from claimbus.events.event import Audience
+from claimbus.events.sealing import NO_KEYS, Keys
 from claimstore.connection import Connection
 from claimstore.errors import ClaimCorruptError
 from claimstore.record import HEAD_LIMIT, read_head
@@ -28,11 +29,16 @@ class Glance(NamedTuple):
     expires: int
 
 
-async def glances(connection: Connection, keys: Mapping[str, str]) -> dict[str, Glance]:
-    """Look at the claims of these IDs, at these keys; those that are gone or corrupt are left out."""
-    found = await _seen(connection, keys, USUAL_HEAD)
-    longer = [claim_id for claim_id, seen in found.items() if seen is None]
-    found |= await _seen(connection, {claim_id: keys[claim_id] for claim_id in longer}, HEAD_LIMIT)
+async def glances(
+    connection: Connection, keys: Mapping[str, str], encryption: Keys = NO_KEYS
+) -> dict[str, Glance]:
+    """Look at the claims of these IDs, at these keys; those that are gone or corrupt are left out.
+
+    Raises StoreUnavailableError, also for a claim encrypted with a key that is not set.
+    """
+    found = await _seen(connection, keys, USUAL_HEAD, encryption)
+    longer = {claim_id: keys[claim_id] for claim_id, seen in found.items() if seen is None}
+    found |= await _seen(connection, longer, HEAD_LIMIT, encryption)
     return {claim_id: seen for claim_id, seen in found.items() if seen is not None}
 
 
@@ -46,7 +52,9 @@ async def prolong(connection: Connection, keys: Mapping[str, Iterable[str]], exp
     return frozenset(claim_id for claim_id, there in zip(keys, answers, strict=True) if there)
 
 
-async def _seen(connection: Connection, keys: Mapping[str, str], limit: int) -> dict[str, Glance | None]:
+async def _seen(
+    connection: Connection, keys: Mapping[str, str], limit: int, encryption: Keys
+) -> dict[str, Glance | None]:
     """Look at the first ``limit`` bytes of records; None stands for a head that these do not hold."""
     starts, ends = await asyncio.gather(
         connection.ask_many(("GETRANGE", key, 0, limit - 1) for key in keys.values()),
@@ -55,7 +63,7 @@ async def _seen(connection: Connection, keys: Mapping[str, str], limit: int) -> 
     found: dict[str, Glance | None] = {}
     for claim_id, start, expires in zip(keys, starts, ends, strict=True):
         try:
-            head = read_head(claim_id, start)
+            head = read_head(claim_id, start, encryption)
         except ClaimCorruptError:
             if start:
                 found[claim_id] = None

@@ -11,11 +11,22 @@ from types import TracebackType
 from typing import Final, Self
 
 from claimbus.events.event import Event
+from claimbus.events.sealing import NO_KEYS, Cipher, Keys
 from claimstore.cache import Cache
 from claimstore.checks import Finding, examine, insist
-from claimstore.chunks import CHUNK, cut, put_back_chunks, read_chunks, stored_chunks, write_chunks
+from claimstore.chunks import (
+    CHUNK,
+    cut,
+    proven_chunks,
+    put_back_chunks,
+    read_chunks,
+    read_part,
+    stored_chunks,
+    write_chunks,
+)
 from claimstore.claim import CheckedIn, Claim, ClaimStat, new_claim_id
 from claimstore.connection import Connection
+from claimstore.encryption import encrypting
 from claimstore.errors import (
     BodyTooLargeError,
     ClaimExpiredError,
@@ -23,7 +34,7 @@ from claimstore.errors import (
     StoreUnavailableError,
 )
 from claimstore.glance import Glance, glances, prolong
-from claimstore.record import HEAD_LIMIT, chunked_record, inline_record, read_head, read_record
+from claimstore.record import HEAD_LIMIT, Head, chunked_record, inline_record, read_head, read_record
 
 INLINE: Final = 1 << 20
 """Bytes; a longer body lies in chunks. One that is streamed does so from one whole chunk on."""
@@ -37,9 +48,16 @@ class ClaimStore:
     """Events with their bodies in Redis, under random IDs, for as long as a claim lives."""
 
     def __init__(
-        self, connection: Connection, *, life: timedelta = LIFE, max_body: int = MAX_BODY, cache: int = CACHE
+        self,
+        connection: Connection,
+        *,
+        life: timedelta = LIFE,
+        max_body: int = MAX_BODY,
+        cache: int = CACHE,
+        keys: Keys = NO_KEYS,
     ) -> None:
         self.connection = connection
+        self.keys = keys
         self.findings: Sequence[Finding] = ()
         self.redeemed = 0
         """How many claims `redeem` gave."""
@@ -60,6 +78,7 @@ class ClaimStore:
         life: timedelta = LIFE,
         max_body: int = MAX_BODY,
         cache: int = CACHE,
+        keys: Keys = NO_KEYS,
         tls: ssl.SSLContext | None = None,
         connections: int = 4,
         answer_within: float = 5.0,
@@ -69,8 +88,9 @@ class ClaimStore:
         """Connect as `Connection.open` does, and check that Redis keeps what it is given.
 
         A claim lives for ``life``; a body has ``max_body`` bytes at most; ``cache`` bytes of redeemed claims
-        stay in memory. ``findings`` tells what the checks found; if ``strict``, one by which claims would be
-        lost raises ConfigurationError with the name of Redis's setting.
+        stay in memory. Claims are encrypted with the first of the ``keys``, if there are any, and decrypted
+        with each; those in clear are read as well. ``findings`` tells what the checks found; if ``strict``,
+        one by which claims would be lost raises ConfigurationError with the name of Redis's setting.
         """
         connection = await Connection.open(
             url,
@@ -80,7 +100,7 @@ class ClaimStore:
             answer_within=answer_within,
             connect_within=connect_within,
         )
-        store = cls(connection, life=life, max_body=max_body, cache=cache)
+        store = cls(connection, life=life, max_body=max_body, cache=cache, keys=keys)
         try:
             store.findings = await examine(connection)
             if strict:
@@ -147,7 +167,7 @@ class ClaimStore:
         Raises ClaimCorruptError unless it is this claim's record, intact, with all its chunks.
         """
         place = CheckedIn(claim_id, expires)
-        claim = read_record(claim_id, record, expires=expires)
+        claim = self.read_record(claim_id, record, expires=expires)
         if claim.chunks:
             await put_back_chunks(self.connection, self._key(claim_id), claim, chunks or _none())
         await self._set(place, record)
@@ -174,18 +194,55 @@ class ClaimStore:
         if not claim.chunks:
             yield claim.event.body
             return
-        async for piece in read_chunks(self.connection, self._key(claim.id), claim):
+        async for piece in read_chunks(self.connection, self._key(claim.id), claim, self.keys):
             yield piece
+
+    async def part(self, claim: Claim, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Yield the bytes of the claim's body from ``start`` to before ``stop``, reading no others.
+
+        Raises what `body` raises, but the SHA-256 of the whole cannot be checked.
+        """
+        if not claim.chunks:
+            yield claim.event.body[start:stop]
+            return
+        async for piece in read_part(
+            self.connection, self._key(claim.id), claim, self.keys, start=start, stop=stop
+        ):
+            yield piece
+
+    async def find(self, claim_id: str) -> Claim | None:
+        """Read a claim of which only the ID is known, always from Redis; None when there is none.
+
+        Raises ClaimCorruptError and StoreUnavailableError.
+        """
+        key = self._key(claim_id)
+        record, expires = await self.connection.ask_many([("GET", key), ("EXPIRETIME", key)])
+        return None if record is None else self.read_record(claim_id, record, expires=expires)
 
     async def stored(self, claim_id: str, *, expires: int) -> AsyncIterator[bytes]:
         """Yield the claim as it lies in Redis: its record, then its chunks. Raises what `redeem` raises."""
         record = await self._record(claim_id, expires)
         yield record
-        head = read_head(claim_id, record)
+        head = self.read_head(claim_id, record)
         async for chunk in stored_chunks(
             self.connection, self._key(claim_id), claim_id, head.chunks, expires=expires
         ):
             yield chunk
+
+    def read_record(self, claim_id: str, record: bytes, *, expires: int) -> Claim:
+        """Return what a record says that `stored` gave. Raises ClaimCorruptError, ClaimKeyMissingError."""
+        return read_record(claim_id, record, expires=expires, keys=self.keys)
+
+    def read_head(self, claim_id: str, record: bytes) -> Head:
+        """Return what the head of such a record says. Raises as `read_record` does."""
+        return read_head(claim_id, record, self.keys)
+
+    def read_chunks(self, claim: Claim, stored: AsyncIterable[bytes]) -> AsyncIterator[tuple[bytes, bytes]]:
+        """Yield each chunk that `stored` gave after its record, as it came and as it was published.
+
+        Raises ClaimCorruptError unless all fit the SHA-256 of the whole.
+        """
+        return proven_chunks(claim, stored, self.keys)
 
     async def stat(self, claim_id: str) -> ClaimStat | None:
         """Tell what a claim is, from the first 64 KiB of its record; None when there is none.
@@ -198,7 +255,7 @@ class ClaimStore:
         )
         if not start:
             return None
-        head = read_head(claim_id, start)
+        head = self.read_head(claim_id, start)
         return ClaimStat(head.size, stored, head.encoding, head.chunks, expires)
 
     async def glance(self, claim_ids: Iterable[str]) -> dict[str, Glance]:
@@ -206,7 +263,7 @@ class ClaimStore:
 
         Raises StoreUnavailableError.
         """
-        return await glances(self.connection, {one: self._key(one) for one in claim_ids})
+        return await glances(self.connection, {one: self._key(one) for one in claim_ids}, self.keys)
 
     async def prolong(self, claims: Mapping[str, Glance], expires: int) -> frozenset[str]:
         """Let claims live until ``expires`` at least; return those of which nothing is missing.
@@ -231,12 +288,15 @@ class ClaimStore:
     def _put(self, event: Event, place: CheckedIn) -> Awaitable[object]:
         if len(event.body) > INLINE:
             return self._put_chunks(event, place, cut(_once(event.body), limit=self._max_body))
-        return self._set(place, inline_record(place.claim_id, event))
+        return self._set(place, inline_record(place.claim_id, event, self._cipher(place)))
 
     async def _put_chunks(self, event: Event, place: CheckedIn, pieces: AsyncIterable[bytes]) -> None:
-        key = self._key(place.claim_id)
-        written = await write_chunks(self.connection, key, pieces, expires=place.expires)
-        await self._set(place, chunked_record(place.claim_id, event, **written._asdict()))
+        key, cipher = self._key(place.claim_id), self._cipher(place)
+        written = await write_chunks(self.connection, key, pieces, expires=place.expires, cipher=cipher)
+        await self._set(place, chunked_record(place.claim_id, event, cipher, **written._asdict()))
+
+    def _cipher(self, place: CheckedIn) -> Cipher | None:
+        return encrypting(self.keys, place.claim_id)
 
     def _set(self, place: CheckedIn, record: bytes) -> Awaitable[object]:
         return self.connection.ask("SET", self._key(place.claim_id), record, "EXAT", place.expires)
@@ -258,7 +318,7 @@ class ClaimStore:
         claim: Claim | None = None
         error: BaseException = StoreUnavailableError("the claim store was closed")
         try:
-            claim = read_record(claim_id, await self._record(claim_id, expires), expires=expires)
+            claim = self.read_record(claim_id, await self._record(claim_id, expires), expires=expires)
             self._cache.put(claim)
         except Exception as failed:  # noqa: BLE001 - each asker raises it
             error = failed

@@ -52,6 +52,9 @@ _NOT_PUBLIC: Final = tuple(
 """IANA's special-purpose registries (RFC 6890) and Azure's metadata address. Spelled out because `ipaddress`
 knows another subset of them in each version of Python."""
 
+PORTS: Final = ((443, 443), (8443, 8443))
+"""Ranges of ports, both ends included, that webhooks may reach unless told otherwise."""
+
 _PUBLIC_IPV6: Final = ipaddress.IPv6Network("2000::/3")
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
@@ -71,19 +74,33 @@ class AddressGuard:
     """Resolves hosts and lets only permitted addresses through; one for all webhooks of a process.
 
     ``allow`` lists networks that are permitted although they are not public: a participant behind a private
-    line, or the loopback of a demonstration.
+    line, or the loopback of a demonstration. ``ports`` are those that are permitted, as ranges.
     """
 
-    def __init__(self, *, allow: Sequence[Network] = (), resolve: Resolve | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        allow: Sequence[Network] = (),
+        ports: Sequence[tuple[int, int]] = PORTS,
+        resolve: Resolve | None = None,
+    ) -> None:
         self._allow = tuple(allow)
+        self._ports = tuple(ports)
         self._resolve = resolve or self._look_up
         self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="resolve")
 
-    async def addresses(self, host: str) -> tuple[str, ...]:
+    def permits(self, port: int) -> bool:
+        """Tell whether webhooks may reach this port."""
+        return any(first <= port <= last for first, last in self._ports)
+
+    async def addresses(self, host: str, port: int) -> tuple[str, ...]:
         """Return the permitted addresses of a name or a literal (IPv6 in brackets or not), best first.
 
-        Raises RefusedAddressError when it has only forbidden ones, UnresolvedHostError when it has none.
+        Raises RefusedAddressError when it has only forbidden ones, and for a forbidden port;
+        UnresolvedHostError when it has none.
         """
+        if not self.permits(port):
+            raise RefusedAddressError("url", f"leads to port {port}, which webhooks may not reach")
         literal = host.strip("[]")
         try:
             found = [ipaddress.ip_address(literal)]
@@ -116,8 +133,11 @@ class AddressGuard:
 def refusal(address: Address, allow: Sequence[Network] = ()) -> str | None:
     """Return why a webhook may not connect to this address, or None when it may.
 
-    An IPv4 address that is mapped into IPv6, or translated by NAT64, is judged as the IPv4 address.
+    An IPv4 address that is mapped into IPv6, or translated by NAT64, is judged as the IPv4 address. One with
+    a zone is of this machine's own network.
     """
+    if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
+        return "of one interface"
     inner = _unwrapped(address)
     if any(candidate in network for candidate in (address, inner) for network in allow):
         return None

@@ -20,7 +20,7 @@ from claimbus.broker.topology import Rung
 from claimbus.database.attempts import Attempt, new_id
 from claimbus.database.endpoint import Endpoint
 from claimbus.events.errors import ClaimbusError
-from consumers.metrics import Metrics
+from consumers.metrics import AttemptMetrics
 from consumers.recorder import Recorder
 from consumers.retry import Ack, DeadLetter, Disable, Retry, Step
 from consumers.verdict import Verdict
@@ -38,10 +38,10 @@ _alarms = frozenset({Verdict.MISSING, Verdict.CORRUPT})
 
 
 class Disposition:
-    """Disposes of deliveries for all lanes of a worker."""
+    """Disposes of deliveries for all lanes of a worker, or all streams of a portal."""
 
     def __init__(
-        self, recorder: Recorder, publisher: Publisher, ladder: tuple[Rung, ...], metrics: Metrics
+        self, recorder: Recorder, publisher: Publisher, ladder: tuple[Rung, ...], metrics: AttemptMetrics
     ) -> None:
         self._recorder = recorder
         self._publisher = publisher
@@ -53,13 +53,15 @@ class Disposition:
         """Wait until the database takes rows: without it no attempt is made."""
         await self._recorder.ready()
 
-    def dispose(self, endpoint: Endpoint, work: Work, trial: Trial, step: Step, done: Done) -> None:
-        """Record the attempt, then carry out ``step``."""
+    def dispose(
+        self, endpoint: Endpoint, work: Work, trial: Trial, step: Step, done: Done, *, urgent: bool = False
+    ) -> None:
+        """Record the attempt, then carry out ``step``; ``urgent``, as for an ordered endpoint: at once."""
         row = self._row(endpoint, work, trial, step)
         self._recorder.record(
             row,
             lambda: self._carry_out(endpoint, work, trial, step, done),
-            urgent=endpoint.ordered,
+            urgent=urgent or endpoint.ordered,
         )
 
     async def record(self, endpoint: Endpoint, work: Work, trial: Trial, step: Step) -> None:

@@ -62,7 +62,7 @@ class Lane:
         )
         self._policy = RetryPolicy(ladder=yard.ladder, age_limit=endpoint.age_limit_s)
         self._concurrency = 1 if endpoint.ordered else endpoint.concurrency
-        self._pace = Pace(endpoint.rate_limit)
+        self._pace = Pace(endpoint.pace)
         self._webhook = yard.webhook(endpoint)
         self._consumer = Consumer(yard.connection)
         self._backlog: deque[Work] = deque()

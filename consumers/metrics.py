@@ -1,4 +1,4 @@
-"""What a worker counts, for Prometheus."""
+"""What a worker counts, for Prometheus, and of it what everybody counts who delivers."""
 
 from typing import Final
 
@@ -18,11 +18,11 @@ _STEPS: Final[dict[type[Step], str]] = {
 _LATENCY: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 
 
-class Metrics:
-    """The worker's metrics, in a registry of their own."""
+class AttemptMetrics:
+    """The metrics of attempts, in a registry that is given or else their own."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
         attempts = self._counter("attempts", "Attempts by verdict", "verdict")
         self._attempts = {verdict: attempts.labels(verdict.value) for verdict in Verdict}
         steps = self._counter("steps", "What was done after an attempt", "step")
@@ -33,14 +33,6 @@ class Metrics:
             buckets=_LATENCY,
             registry=self.registry,
         )
-        self.published = self._counter("published", "Events published", "type")
-        self.held = self._gauge("held_endpoints", "Endpoints that are held")
-        self.lanes = self._gauge("lanes", "Endpoint queues that this worker consumes")
-        self.unacked = self._gauge("unacked_deliveries", "Deliveries in this worker's hands")
-        self.depth = self._gauge("queue_depth", "Tickets ready in an endpoint's queue", "queue")
-        self.quarantined = self._gauge("quarantined_endpoints", "Endpoints whose queue does not answer")
-        self.blocked = self._gauge("rabbitmq_blocked", "1 while RabbitMQ takes nothing: an alarm is on")
-        self.redeems = self._gauge("redeems", "Claims redeemed since the start", "from")
 
     def attempted(self, verdict: Verdict, step: Step, latency: float | None) -> None:
         """Count an attempt; ``latency`` in seconds, when it was delivered."""
@@ -54,3 +46,18 @@ class Metrics:
 
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
         return Gauge(f"claimbus_{name}", meaning, labels, registry=self.registry)
+
+
+class Metrics(AttemptMetrics):
+    """The worker's metrics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.published = self._counter("published", "Events published", "type")
+        self.held = self._gauge("held_endpoints", "Endpoints that are held")
+        self.lanes = self._gauge("lanes", "Endpoint queues that this worker consumes")
+        self.unacked = self._gauge("unacked_deliveries", "Deliveries in this worker's hands")
+        self.depth = self._gauge("queue_depth", "Tickets ready in an endpoint's queue", "queue")
+        self.quarantined = self._gauge("quarantined_endpoints", "Endpoints whose queue does not answer")
+        self.blocked = self._gauge("rabbitmq_blocked", "1 while RabbitMQ takes nothing: an alarm is on")
+        self.redeems = self._gauge("redeems", "Claims redeemed since the start", "from")

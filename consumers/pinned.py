@@ -23,13 +23,14 @@ class PinnedClient:
     def __init__(
         self,
         host: str,
+        port: int,
         build: Callable[[str], Client],
         guard: AddressGuard,
         *,
         resolve_timeout: float,
         address_life: float = ADDRESS_LIFE,
     ) -> None:
-        self._host = host
+        self._host, self._port = host, port
         self._build = build
         self._guard = guard
         self._resolve_timeout = resolve_timeout
@@ -68,7 +69,7 @@ class PinnedClient:
     async def _checked(self) -> Client:
         try:
             async with asyncio.timeout(self._resolve_timeout):
-                addresses = await self._guard.addresses(self._host)
+                addresses = await self._guard.addresses(self._host, self._port)
         except (TimeoutError, UnresolvedHostError) as unknown:
             if self._client is None:
                 raise UnresolvedHostError(

@@ -118,10 +118,10 @@ class Roster:
 
     async def _replace(self, endpoint: Endpoint, *, anew: bool) -> None:
         await self._provision.give(endpoint.id, anew=anew)
+        older = await self._provision.older_queues(endpoint)
+        self._older |= {(endpoint.id, generation) for generation in older}
         new: list[Lane] = []
         if endpoint.kind == "webhook" and endpoint.state == "active":
-            older = await self._provision.older_queues(endpoint)
-            self._older |= {(endpoint.id, generation) for generation in older}
             new = [Lane(endpoint, generation, self._yard) for generation in (*older, endpoint.generation)]
             for lane in new:
                 if endpoint.ordered:

@@ -6,7 +6,7 @@ followed, no proxy, no compression, and only addresses that the guard let throug
 """
 
 import time
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
@@ -22,6 +22,7 @@ from claimbus.events.event import Event
 from consumers.addresses import AddressGuard, RefusedAddressError, UnresolvedHostError
 from consumers.answer import Answer, Failure, failure_of, one_line, retry_after_of
 from consumers.binding import STRUCTURED, EventHeaders, claim_body, event_headers, retirement_headers
+from consumers.identity import FIELD, Identity
 from consumers.pinned import ADDRESS_LIFE, PinnedClient
 from consumers.signature import Signer
 
@@ -39,6 +40,9 @@ A request that meets the server's close on its way fails, and nobody knows wheth
 
 SLOWEST_UPLOAD: Final = 1024 * 1024
 """Bytes a second at which a streamed body must be taken; the time for it comes on top of the timeout."""
+
+
+ORIGIN: Final = "claimbus"
 
 
 def check_url(url: str, *, allow_http: bool = False) -> Url:
@@ -60,8 +64,9 @@ class Webhook:
     ``secrets``: those valid now, as ``whsec_…``. ``timeout`` bounds an attempt from connecting to the end of
     the answer; ``connect_timeout`` each of resolving, waiting for a free connection, and connecting with TLS;
     both in seconds. ``concurrency`` bounds the connections. ``ca_pem``: root certificates trusted besides the
-    system's. ``identity_pem``: the certificate and key with which we identify ourselves. ``claims_url``: what
-    a claim ID is appended to in claim mode.
+    system's. ``identity_pem``: the certificate and key with which we identify ourselves; while they cannot be
+    used, nothing is sent. ``origin``: the name by which receivers know us, as CloudEvents wants it to be in
+    each request. ``claims_url``: what a claim ID is appended to in claim mode.
 
     Raises InvalidInputError for an unusable URL or secret.
     """
@@ -78,13 +83,16 @@ class Webhook:
         ca_pem: bytes | None = None,
         identity_pem: bytes | None = None,
         allow_http: bool = False,
+        origin: str = ORIGIN,
         claims_url: str = "/v1/claims/",
         user_agent: str = "claimbus",
         idle_timeout: float = IDLE,
         address_life: float = ADDRESS_LIFE,
     ) -> None:
         self._url = check_url(url, allow_http=allow_http)
+        self.origin = origin
         self._signer = Signer(secrets)
+        self._identity = None if identity_pem is None else Identity(identity_pem)
         self._timeout = timeout
         self._claims_url = claims_url
         host, port = self._url.host_str or "", self._url.port_or_known_default or 0
@@ -105,6 +113,7 @@ class Webhook:
                 .pool_idle_timeout(timedelta(seconds=idle_timeout))
                 .http1_lower_case_headers()
                 .user_agent(user_agent)
+                .default_headers({"origin": origin})
                 .gzip(enable=False)
                 .brotli(enable=False)
                 .zstd(enable=False)
@@ -119,10 +128,10 @@ class Webhook:
             except PyreqwestError as unusable:
                 raise ConfigurationError("certificates", failure_of(unusable)[1]) from unusable
             except ValueError as unusable:
-                raise ConfigurationError("identity_pem", str(unusable)) from unusable
+                raise ConfigurationError(FIELD, str(unusable)) from unusable
 
         self._client = PinnedClient(
-            host, pinned_to, guard, resolve_timeout=connect_timeout, address_life=address_life
+            host, port, pinned_to, guard, resolve_timeout=connect_timeout, address_life=address_life
         )
 
     async def post(
@@ -168,6 +177,22 @@ class Webhook:
             replay=replay,
         )
 
+    async def ask(
+        self, headers: Mapping[str, str], *, hear: Collection[str]
+    ) -> tuple[Answer, Mapping[str, str]]:
+        """Ask by OPTIONS what the receiver is ready to take; nothing is signed, no event is sent.
+
+        The answer comes with those of its headers that are in ``hear``, in lower case. Never raises for what
+        the other side does.
+        """
+        began = time.monotonic()
+        client = await self._reach(began)
+        if isinstance(client, Answer):
+            return client, {}
+        return await self._exchange(
+            client, client.request("OPTIONS", self._url).headers(headers), began, hear
+        )
+
     async def aclose(self) -> None:
         """Close the connections; a post that is under way ends with the failure ``closed``."""
         await self._client.aclose()
@@ -176,27 +201,41 @@ class Webhook:
         self, headers: EventHeaders, body: Body, *, message_id: str, attempt: int, replay: str | None
     ) -> Answer:
         began = time.monotonic()
+        client = await self._reach(began)
+        if isinstance(client, Answer):
+            return client
+        request = client.post(self._url).headers(headers).header("claimbus-attempt", str(attempt))
+        if replay is not None:
+            request = request.header("claimbus-replay", replay)
+        answer, _ = await self._exchange(client, await self._signed(request, message_id, body), began)
+        return answer
+
+    async def _reach(self, began: float) -> Client | Answer:
+        """Return the client, on a permitted address and with our identity; an answer when there is none."""
         try:
-            client = await self._client.get()
+            if self._identity is not None:
+                self._identity.check()
+            return await self._client.get()
         except RefusedAddressError as refused:
             return _failed("refused-address", refused.reason, began)
         except UnresolvedHostError as unknown:
             return _failed("dns", str(unknown), began)
         except ConfigurationError as unusable:
             return _failed("configuration", str(unusable), began)
-        request = client.post(self._url).headers(headers).header("claimbus-attempt", str(attempt))
-        if replay is not None:
-            request = request.header("claimbus-replay", replay)
-        request = await self._signed(request, message_id, body)
+
+    async def _exchange(
+        self, client: Client, request: RequestBuilder, began: float, hear: Collection[str] = ()
+    ) -> tuple[Answer, Mapping[str, str]]:
         try:
             # The limit of 0 gives the status before the body is read, so a broken body does not hide it.
             async with request.streamed_read_buffer_limit(0).build_streamed() as response:
-                return await _answered(response, began)
+                said = {name: value for name in hear if (value := _header(response, name)) is not None}
+                return await _answered(response, began), said
         except PyreqwestError as error:
             failure, detail = failure_of(error)
             if failure in ("connect", "tls"):
                 self._client.doubt(client)
-            return _failed(failure, detail, began)
+            return _failed(failure, detail, began), {}
 
     async def _signed(self, request: RequestBuilder, message_id: str, body: Body) -> RequestBuilder:
         timestamp = int(time.time())
@@ -229,14 +268,14 @@ async def _answered(response: Response, began: float) -> Answer:
         failure=None,
         duration_ms=_since(began),
         detail=f"HTTP {response.status}",
-        retry_after=_retry_after(response) if response.status >= 300 else None,
+        retry_after=retry_after_of(_header(response, "retry-after")) if response.status >= 300 else None,
         head=b"" if head is None else head.to_bytes(),
     )
 
 
-def _retry_after(response: Response) -> float | None:
+def _header(response: Response, name: str) -> str | None:
     try:
-        return retry_after_of(response.get_header("retry-after"))
+        return response.get_header(name)
     except ValueError:  # bytes that are no text
         return None
 

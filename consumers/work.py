@@ -1,10 +1,12 @@
-"""One delivery in a worker's hands, and one try at it."""
+"""One delivery in our hands, on its way out, and one try at it."""
 
 from dataclasses import dataclass
 
 from claimbus.broker.consumer import Delivery
 from claimbus.events.event import Event
 from claimbus.events.ticket import Ticket
+from claimstore.claim import Claim
+from consumers.rendered import Rendered
 from consumers.verdict import Outcome
 from consumers.webhook import Answer
 
@@ -21,6 +23,19 @@ class Work:
     arrived: float
     attempts: int
     not_before: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A delivery that may go out: redeemed, entitled to, not superseded.
+
+    ``started`` is in seconds since the epoch. What is sent is ``rendered``; the body of a claim that has
+    chunks is in the claim store still.
+    """
+
+    claim: Claim
+    rendered: Rendered
+    started: float
 
 
 @dataclass(frozen=True, slots=True)

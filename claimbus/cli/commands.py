@@ -24,19 +24,23 @@ COMMANDS: Final = {
     "notice": ("notice:app", "Publish notices to participants."),
     "outbox": ("outbox:app", "Events kept in a file until the servers are back."),
     "work": ("work:work", "Deliver to the participants' endpoints until stopped."),
-    "portal": ("portal:portal", "Serve claims and streams over HTTPS until stopped."),
+    "portal": ("portal:portal", "Serve the HTTP API until stopped."),
     "access": ("access:app", "Who may use the portal: tokens, client certificates, authorities."),
     "deadletters": ("deadletters:app", "Deliveries that were given up: look, replay, discard."),
     "replays": ("replays:app", "Jobs that deliver dead letters again: watch, pause, resume, cancel."),
     "recover": ("recover:recover", "Deliver again what an endpoint missed since a time."),
     "receive": ("receive:receive", "Receive webhooks, as a participant."),
-    "subscribe": ("subscribe:subscribe", "Receive over a stream, as a participant."),
+    "subscribe": ("subscribe:subscribe", "Receive events over a stream, as a participant."),
     "participants": ("participants:app", "Participants, and what they may see."),
     "endpoints": ("endpoints:app", "Endpoints: where participants receive."),
+    "rekey": (
+        "rekey:rekey",
+        "After a change of the encryption keys: encrypt anew, and count what needs which.",
+    ),
     "attempts": ("history:attempts", "What became of deliveries."),
     "holds": ("history:holds", "Which endpoints were held, and why."),
     "audit": ("history:audit", "Who changed what."),
-    "tls-check": ("tls_check:tls_check", "What a TLS listener offers, shows and asks for; fails below TLS 1.2."),
+    "tls-check": ("tls_check:tls_check", "Show which TLS a listener speaks, and whom it trusts."),
 }
 """Each subcommand's place in this package, and its line in the help."""
 

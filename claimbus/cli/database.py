@@ -2,8 +2,18 @@
 
 from claimbus.cli.settings import Settings
 from claimbus.database.engine import Database
+from claimbus.events.sealing import Keys
+
+
+def encryption_keys(settings: Settings) -> Keys:
+    """Return the keys for what is kept. Raises ConfigurationError."""
+    return Keys.parse(settings.encryption_keys.get_secret_value())
 
 
 def open_database(settings: Settings) -> Database:
     """Open the database, its schema brought up to date. Raises what `Database.open` raises."""
-    return Database.open(settings.database_url, lock_timeout_s=settings.database_timeout.total_seconds())
+    return Database.open(
+        settings.database_url,
+        lock_timeout_s=settings.database_timeout.total_seconds(),
+        keys=encryption_keys(settings),
+    )

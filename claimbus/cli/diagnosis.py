@@ -6,18 +6,20 @@ Every look gives findings; one that fails gives its error as a finding, and the 
 import asyncio
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Collection, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 from claimbus.broker import frames, topology
 from claimbus.broker.connection import Connection
 from claimbus.broker.frames import Message
-from claimbus.cli import letter_diagnosis
+from claimbus.cli import expiry, letter_diagnosis
+from claimbus.cli.database import encryption_keys
 from claimbus.cli.durations import show_duration
 from claimbus.cli.finding import Finding
 from claimbus.cli.settings import Settings
-from claimbus.cli.wiring import COMMAND_WITHIN, Wiring, webhooks
+from claimbus.cli.wiring import COMMAND_WITHIN, Wiring, address_guard, webhooks
 from claimbus.database import checks, endpoints, parked
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
@@ -26,6 +28,7 @@ from claimstore.checks import project
 from claimstore.holds import Holds
 from claimstore.quarantined import Quarantined
 from claimstore.store import ClaimStore
+from consumers.webhook import check_url
 
 CLOCKS_APART: Final = 2.0
 CLOCKS_FAR_APART: Final = 60.0
@@ -44,7 +47,7 @@ async def diagnose(settings: Settings) -> list[Finding]:
     """Look at everything."""
     settings = settings.model_copy(update={"confirm_timeout": timedelta(seconds=COMMAND_WITHIN)})
     async with Wiring(settings, within=COMMAND_WITHIN) as wiring:
-        found = [*_settings(wiring)]
+        found = [*_settings(wiring), *expiry.findings(settings)]
         store, connection = await asyncio.gather(
             _attempt(wiring.store(strict=False), "Redis", found),
             _attempt(wiring.connection("doctor"), "RabbitMQ", found),
@@ -57,9 +60,11 @@ async def diagnose(settings: Settings) -> list[Finding]:
         about_database = [Finding(one.severity, one.subject, one.message) for one in looked]
         found += about_database
         if ("ok", "database schema") in {finding[:2] for finding in about_database}:
-            with Database.open(settings.database_url, migrate=False) as database:
+            keys = encryption_keys(settings)
+            with Database.open(settings.database_url, migrate=False, keys=keys) as database:
                 await _collect(_endpoints(settings, database, store, connection), "endpoints", found)
                 await _collect(_letters(settings, database), "dead letters", found)
+                await _collect(_authorities(database), "authorities", found)
     return found
 
 
@@ -68,12 +73,20 @@ def _settings(wiring: Wiring) -> Iterator[Finding]:
     try:
         ladder = wiring.topology.ladder
         webhooks(settings)
+        keys = encryption_keys(settings)
     except ClaimbusError as wrong:
         yield Finding("error", "settings", str(wrong))
     else:
         yield Finding("ok", "settings", f"environment {settings.environment}, {len(ladder)} retries")
+        told = f"encrypted with key {keys.first}" if keys else "in clear, without CLAIMBUS_ENCRYPTION_KEYS"
+        yield Finding("ok", "at rest", f"bodies and secrets are kept {told}")
     if settings.webhook_allow_http:
-        yield Finding("warning", "settings", "CLAIMBUS_WEBHOOK_ALLOW_HTTP is for trying things out only")
+        yield Finding("warning", "CLAIMBUS_WEBHOOK_ALLOW_HTTP", "is for trying things out only")
+    if settings.webhook_networks:
+        what = "lets webhooks into networks that are not public; but for a private line, for trying out only"
+        yield Finding("warning", "CLAIMBUS_WEBHOOK_NETWORKS", what)
+    if any(first < last for first, last in settings.webhook_ports):
+        yield Finding("warning", "CLAIMBUS_WEBHOOK_PORTS", "has a range, which is for trying things out only")
 
 
 async def _redis(settings: Settings, store: ClaimStore) -> AsyncIterator[Finding]:
@@ -136,9 +149,17 @@ async def _endpoints(
     settings: Settings, database: Database, store: ClaimStore | None, connection: Connection | None
 ) -> AsyncIterator[Finding]:
     known = await database.read(endpoints.find)
-    paused = sum(one.state != "active" for one in known)
-    yield Finding("ok", "endpoints", f"{len(known):,}, of which {paused:,} paused or disabled")
+    states = Counter(one.state for one in known)
+    others = ", ".join(f"{states[state]:,} {state}" for state in ("pending", "paused", "disabled"))
+    yield Finding("ok", "endpoints", f"{len(known):,}, of which {others}")
+    guard = address_guard(settings)
     for one in known:
+        if one.state == "pending":
+            what = f"is not verified, its queue only collects; 'claimbus endpoints verify {one.id}'"
+            yield Finding("warning", f"endpoint {one.id}", what)
+        if one.url is not None and not guard.permits(port := _port(one.url)):
+            what = f"its port {port} is none of CLAIMBUS_WEBHOOK_PORTS: nothing can be sent there"
+            yield Finding("error", f"endpoint {one.id}", what)
         if one.age_limit_s >= settings.claim_life.total_seconds():
             limit, life = show_duration(one.age_limit_s), show_duration(settings.claim_life.total_seconds())
             what = f"its age limit of {limit} is not below a claim's life of {life}; change one of them"
@@ -156,8 +177,18 @@ async def _endpoints(
         yield Finding("warning", "parked events", what)
 
 
+def _port(url: str) -> int:
+    return check_url(url, allow_http=True).port_or_known_default or 0
+
+
 async def _letters(settings: Settings, database: Database) -> AsyncIterator[Finding]:
     for finding in await database.read(lambda sql: letter_diagnosis.look(sql, settings)):
+        yield finding
+
+
+async def _authorities(database: Database) -> AsyncIterator[Finding]:
+    now = datetime.now(UTC)
+    for finding in expiry.judged(await database.read(lambda sql: expiry.of_authorities(sql, now)), now):
         yield finding
 
 

@@ -19,6 +19,9 @@ Patterns = Annotated[
     list[str], typer.Argument(metavar="PATTERN", help="Event types: oms.#, market.dam.closed, # for all.")
 ]
 Url = Annotated[str | None, typer.Option(help="Where events are posted to: https://…")]
+Later = Annotated[
+    bool, typer.Option("--later", help="Do not ask the receiver now; 'endpoints verify' does it.")
+]
 DeliveryMode = Annotated[
     Mode | None, typer.Option(help="Send the body, or only its claim, to be fetched. Default: body.")
 ]

@@ -11,7 +11,7 @@ from claimbus.cli import endpoint_options as its
 from claimbus.cli import trial
 from claimbus.cli.database import open_database
 from claimbus.cli.options import Actor, AsJson, Reason, duration, group
-from claimbus.cli.output import details, listing, print_json
+from claimbus.cli.output import details, listing, print_json, say
 from claimbus.cli.provisioning import provision
 from claimbus.cli.settings import load
 from claimbus.database import bindings, endpoints
@@ -19,6 +19,7 @@ from claimbus.database.audit import Act
 from claimbus.database.endpoint import Endpoint, State
 from claimbus.database.endpoints import SECRET_OVERLAP
 from claimbus.database.engine import Database
+from consumers.verification import Verification
 
 COLUMNS: Final = ("id", "participant_id", "name", "url", "state", "subscriptions")
 
@@ -32,7 +33,10 @@ def add(
     participant: Annotated[str, typer.Argument(metavar="PARTICIPANT", help="Whose endpoint it is.")],
     *,
     name: Annotated[str, typer.Option(help="What its keepers call it.")],
-    url: its.Url,
+    url: its.Url = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Without URL: the participant connects to us.")
+    ] = False,
     subscribe: Annotated[
         list[str] | None,
         typer.Option(metavar="PATTERN", help="Event types: oms.#, market.dam.closed, # for all; repeat it."),
@@ -46,12 +50,16 @@ def add(
     age_limit: its.AgeLimit = None,
     schema_version: its.SchemaVersion = None,
     ca_file: its.CaFile = None,
+    later: its.Later = False,
     actor: Actor,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Add an endpoint. Its secret, by which the receiver knows us, is shown this once."""
-    settings = load()
+    """Add an endpoint. Its secret, by which the receiver knows us, is shown this once.
+
+    Nothing is sent to a URL before whoever answers there has agreed: see 'endpoints verify', done at once.
+    """
+    settings, act = load(), Act(actor, reason)
     wanted = its.chosen(
         settings,
         name=name,
@@ -66,17 +74,26 @@ def add(
         schema_version=schema_version,
         ca_file=ca_file,
     )
+    if url is not None:
+        trial.check_url(settings, url)
     with _database() as database, database.transaction() as sql:
         added = endpoints.add(
             sql,
             participant,
-            Act(actor, reason),
+            act,
+            kind="stream" if stream else "webhook",
             subscriptions=subscribe or (),
             allow_http=settings.webhook_allow_http,
             **wanted,
         )
-    _show_secret(added, as_json=as_json)
-    provision([added.id])
+    shown, verification = added, None
+    try:
+        provision([added.id])
+        if added.state == "pending" and not later:
+            shown, verification = trial.verified(added, act)
+    finally:  # whatever happens, there is no other chance to learn the secret
+        secret = {} if stream else {"secret": added.secrets[0].value}
+        _show_verified(shown, verification, as_json=as_json, **secret)
 
 
 @app.command("list")
@@ -117,12 +134,13 @@ def change(
     schema_version: its.SchemaVersion = None,
     ca_file: its.CaFile = None,
     without: its.Without = None,
+    later: its.Later = False,
     actor: Actor,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Change an endpoint's settings. Another URL must be verified anew."""
-    settings = load()
+    """Change an endpoint's settings. Another URL is verified anew, and nothing is sent there before."""
+    settings, act = load(), Act(actor, reason)
     wanted = its.chosen(
         settings,
         name=name,
@@ -138,11 +156,15 @@ def change(
         ca_file=ca_file,
         without=without,
     )
-    allow_http = settings.webhook_allow_http
-    _change(
-        lambda sql: endpoints.change(sql, id_, Act(actor, reason), allow_http=allow_http, **wanted),
-        as_json=as_json,
-    )
+    if url is not None:
+        trial.check_url(settings, url)
+    with _database() as database, database.transaction() as sql:
+        changed = endpoints.change(sql, id_, act, allow_http=settings.webhook_allow_http, **wanted)
+    provision([id_])
+    verification = None
+    if url is not None and changed.verified_at is None and not later:
+        changed, verification = trial.verified(changed, act)
+    _show_verified(changed, verification, as_json=as_json)
 
 
 @app.command()
@@ -204,7 +226,7 @@ def rotate_secret(
     lasting = SECRET_OVERLAP if overlap is None else overlap
     with _database() as database, database.transaction() as sql:
         rotated = endpoints.rotate_secret(sql, id_, Act(actor, reason), overlap=lasting)
-    _show_secret(rotated, as_json=as_json)
+    details(_facts(rotated) | {"secret": rotated.secrets[0].value}, as_json=as_json)
     provision([id_])
 
 
@@ -220,8 +242,18 @@ def _database() -> Database:
     return open_database(load())
 
 
-def _show_secret(endpoint: Endpoint, *, as_json: bool) -> None:
-    details(_facts(endpoint) | {"secret": endpoint.secrets[0].value}, as_json=as_json)
+def _show_verified(
+    endpoint: Endpoint, verification: Verification | None, *, as_json: bool, **more: str
+) -> None:
+    """Show an endpoint, and how its verification went if there was one."""
+    if as_json:
+        print_json(_facts(endpoint) | more | {"verification": verification and trial.told(verification)})
+    else:
+        details(_facts(endpoint) | more, as_json=False)
+    if endpoint.state == "pending":
+        why = "" if verification is None else f": {verification.meaning}"
+        say(f"claimbus: {endpoint.id} is pending, nothing is sent there yet{why}")
+        say(f"claimbus: 'claimbus endpoints verify {endpoint.id}' asks the receiver whether it wants events")
 
 
 def _facts(endpoint: Endpoint) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def print_json(value: object, *, indent: int | None = 2) -> None:
 
 def say(text: str) -> None:
     """Print a line for whoever typed the command, to standard error: standard output is for results."""
-    print(text, file=sys.stderr, flush=True)
+    harmless = "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+    print(harmless, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from claimbus.cli.durations import parse_duration, show_duration
+from claimbus.cli.ports import PortRange, parse_ports
 from claimbus.events.errors import ConfigurationError
 
 
@@ -35,13 +36,18 @@ def _words(value: object) -> object:
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_words)]
+Ports = Annotated[tuple[PortRange, ...], NoDecode, BeforeValidator(parse_ports)]
 
 
 class Settings(BaseSettings):
     """What an operator may set. Durations read ``500ms``, ``30s``, ``10m``, ``6h``, ``7d``."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CLAIMBUS_", extra="forbid", frozen=True, use_attribute_docstrings=True
+        env_prefix="CLAIMBUS_",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # there are passwords and keys in it
     )
 
     environment: str = Field(default="development", pattern=r"^[a-z][a-z0-9-]{0,31}$")
@@ -65,6 +71,9 @@ class Settings(BaseSettings):
     """Our client certificate (PEM) for RabbitMQ and Redis."""
     tls_key_file: Path | None = None
     """Its private key (PEM)."""
+
+    encryption_keys: SecretStr = SecretStr("")
+    """Keys (ID:32 bytes in Base64, ...) for bodies and secrets at rest: the first encrypts, all decrypt."""
 
     claim_life: Duration = timedelta(days=7)
     """How long a body waits in Redis; must exceed every endpoint's age limit."""
@@ -113,6 +122,10 @@ class Settings(BaseSettings):
     """Its private key (PEM)."""
     webhook_networks: Networks = ()
     """Networks that webhooks may reach although they are private, such as 10.1.0.0/16."""
+    webhook_ports: Ports = (PortRange(443, 443), PortRange(8443, 8443))
+    """Ports that webhooks may reach; a range such as 1024-65535 is for trying things out only."""
+    webhook_origin: str = Field(default="", pattern=r"^([A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*)?$")
+    """DNS name by which receivers know us and permit us; by default ENVIRONMENT.claimbus."""
     webhook_allow_http: bool = False
     """Allow http:// endpoints; for trying things out only."""
     webhook_connect_timeout: Duration = timedelta(seconds=5)

@@ -12,8 +12,9 @@ from claimbus.cli.database import open_database
 from claimbus.cli.endpoint_options import Id
 from claimbus.cli.options import Actor, AsJson, Reason, duration
 from claimbus.cli.output import details, say
+from claimbus.cli.provisioning import provision
 from claimbus.cli.settings import Settings, load
-from claimbus.cli.wiring import COMMAND_WITHIN, Wiring, webhooks
+from claimbus.cli.wiring import COMMAND_WITHIN, Wiring, address_guard, webhooks
 from claimbus.database import attempts, endpoints
 from claimbus.database.attempts import Attempt
 from claimbus.database.audit import Act
@@ -23,47 +24,62 @@ from claimbus.events.errors import InvalidInputError
 from claimbus.events.event import Event
 from claimbus.events.notices import endpoint_event
 from claimbus.events.ticket import Ticket
-from consumers.answer import Answer, Failure
-from consumers.verdict import Verdict, judge
+from consumers.verdict import Verdict
+from consumers.verification import Verification, check_target
+from consumers.verification import verify as ask
 
 LOOK_EVERY: Final = 0.2
 """Seconds between looks for the attempt that a test brings."""
 
-FAILURES: Final[dict[Failure, str]] = {
-    "refused-address": "the host is in a network that webhooks may not reach (CLAIMBUS_WEBHOOK_NETWORKS)",
-    "dns": "the host has no address; is its name spelled right?",
-    "connect": "nobody accepts the connection; is the receiver running, and does its firewall let us in?",
-    "tls": "there was no TLS handshake; is its certificate valid, for this name, with its whole chain?",
-    "configuration": "our own certificates cannot be used (CLAIMBUS_WEBHOOK_*, or the endpoint's --ca-file)",
-    "busy": "no connection became free in time",
-    "timeout": "it accepted the connection, but did not answer in time",
-    "reset": "it broke the connection off while we sent",
-    "protocol": "what answers there does not speak HTTP",
-    "closed": "we were stopped",
-}
-"""What each failure means for whoever keeps the receiver."""
-
 
 def verify(id_: Id, *, actor: Actor, reason: Reason = "", as_json: AsJson = False) -> None:
-    """Post a signed test event from here, now, and say how the receiver answered.
+    """Ask the receiver whether it wants our events, now and from here, and say how it answered.
 
-    An endpoint that answers with a 2xx status is marked as verified.
+    First by OPTIONS (CloudEvents' WebHook-Request-Origin); a receiver that does not know that is posted a
+    signed test event, and agrees by a 2xx status. A pending endpoint becomes active.
     """
-    settings = load()
-    with open_database(settings) as database:
-        with database.snapshot() as sql:
-            endpoint = _webhook(endpoints.get(sql, id_))
-        answer = asyncio.run(_post(settings, endpoint))
-        verdict = judge(answer).verdict
-        if verdict is Verdict.DELIVERED:
-            with database.transaction() as sql:
-                endpoints.mark_verified(sql, id_, Act(actor, reason))
-    host = urlsplit(endpoint.url or "").netloc
-    facts = {"endpoint_id": id_, "host": host, "verified": verdict is Verdict.DELIVERED}
-    facts |= {"status": answer.status, "failure": answer.failure, "duration_ms": answer.duration_ms}
-    details(facts | {"meaning": _meaning(answer), "detail": answer.detail}, as_json=as_json)
-    if verdict is not Verdict.DELIVERED:
+    with open_database(load()) as database, database.snapshot() as sql:
+        endpoint = _webhook(endpoints.get(sql, id_))
+    _, verification = verified(endpoint, Act(actor, reason))
+    facts = {"endpoint_id": id_, "host": urlsplit(endpoint.url or "").netloc}
+    details(facts | told(verification), as_json=as_json)
+    if not verification.passed:
         raise typer.Exit(1)
+
+
+def verified(endpoint: Endpoint, act: Act) -> tuple[Endpoint, Verification]:
+    """Verify a webhook. One that has passed is noted, and workers deliver to it from then on."""
+    settings = load()
+    verification = asyncio.run(_verify(settings, endpoint))
+    if verification.passed:
+        rate = verification.allowed_rate
+        with open_database(settings) as database, database.transaction() as sql:
+            endpoint = endpoints.mark_verified(sql, endpoint.id, act, url=endpoint.url, allowed_rate=rate)
+        provision([endpoint.id])
+    return endpoint, verification
+
+
+def told(verification: Verification) -> dict[str, Any]:
+    """Return what a verification found, to be shown."""
+    answer = verification.answer
+    return {
+        "verified": verification.passed,
+        "way": verification.way,
+        "status": answer.status,
+        "failure": answer.failure,
+        "duration_ms": answer.duration_ms,
+        "allowed_rate": verification.allowed_rate,
+        "meaning": verification.meaning,
+        "detail": answer.detail,
+    }
+
+
+def check_url(settings: Settings, url: str) -> None:
+    """Raise InvalidInputError for a URL that no webhook may post to, by its host's addresses too."""
+    within = settings.webhook_connect_timeout.total_seconds()
+    asyncio.run(
+        check_target(url, address_guard(settings), allow_http=settings.webhook_allow_http, within=within)
+    )
 
 
 def send_test(
@@ -94,11 +110,10 @@ def send_test(
         raise typer.Exit(1)
 
 
-async def _post(settings: Settings, endpoint: Endpoint) -> Answer:
-    event = _event(settings, endpoint)
+async def _verify(settings: Settings, endpoint: Endpoint) -> Verification:
     webhook = webhooks(settings)(endpoint)
     try:
-        return await webhook.post(event, message_id=event.identity, attempt=1)
+        return await ask(webhook, endpoint, source=settings.source("bus"))
     finally:
         await webhook.aclose()
 
@@ -110,7 +125,8 @@ async def _send(settings: Settings, endpoint_id: str, within: timedelta) -> tupl
         endpoint = await database.read(lambda sql: endpoints.get(sql, endpoint_id))
         state = "removed" if endpoint.removed_at else endpoint.state
         if state != "active":
-            raise InvalidInputError("endpoint", f"{endpoint_id} is {state}: nothing is delivered to it")
+            what = "verify it first" if state == "pending" else "nothing is delivered to it"
+            raise InvalidInputError("endpoint", f"{endpoint_id} is {state}: {what}")
         event = _event(settings, endpoint)
         checked_in = await store.check_in(event)
         ticket = Ticket(
@@ -152,24 +168,3 @@ def _webhook(endpoint: Endpoint) -> Endpoint:
     if endpoint.removed_at is not None or endpoint.kind != "webhook":
         raise InvalidInputError("endpoint", f"{endpoint.id} has no URL to post to, or was removed")
     return endpoint
-
-
-def _meaning(answer: Answer) -> str:
-    """Say in plain words how a receiver answered."""
-    if answer.failure is not None:
-        return FAILURES[answer.failure]
-    match answer.status or 0:
-        case status if 200 <= status < 300:
-            return "it takes events"
-        case status if 300 <= status < 400:
-            return "it points elsewhere; redirects are never followed: give the URL that it points to"
-        case 401 | 403:
-            return "it does not accept us; does it check the signature with this endpoint's secret?"
-        case 404 | 405:
-            return "there is no webhook at this path; is the URL right?"
-        case 410:
-            return "it says that it is gone; in earnest this would disable the endpoint"
-        case status if status >= 500 or status in (408, 425, 429):
-            return "it cannot take events at the moment; in earnest they would be tried again"
-        case _:
-            return "it refuses the event; after three attempts such an event becomes a dead letter"

@@ -24,6 +24,7 @@ from claimbus.events.errors import ConfigurationError
 FOR_TRYING_OUT: Final = {
     "CLAIMBUS_WEBHOOK_ALLOW_HTTP": "true",
     "CLAIMBUS_WEBHOOK_NETWORKS": "127.0.0.0/8,::1/128",
+    "CLAIMBUS_WEBHOOK_PORTS": "1-65535",
 }
 """Settings, unless they are set, with which a receiver on this machine can be tried."""
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from claimbus.broker.connection import Connection
 from claimbus.broker.publisher import Publisher
 from claimbus.broker.topology import Topology, parse_ladder
-from claimbus.cli.database import open_database
+from claimbus.cli.database import encryption_keys, open_database
 from claimbus.cli.lookups import check_age_limits, known_participants
 from claimbus.cli.settings import Settings
 from claimbus.database.audit import Act
@@ -36,6 +36,7 @@ from claimstore.progress import Progress
 from claimstore.quarantined import Quarantined
 from claimstore.store import ClaimStore
 from consumers.addresses import AddressGuard
+from consumers.identity import Identity
 from consumers.metrics import Metrics
 from consumers.webhook import Webhook
 from consumers.worker import Services, Worker, worker_name
@@ -81,6 +82,7 @@ class Wiring:
                 life=settings.claim_life,
                 max_body=settings.max_body,
                 cache=settings.redeem_cache,
+                keys=encryption_keys(settings),
                 tls=self._tls("rediss", settings.redis_url),
                 connect_within=self._within,
                 strict=strict,
@@ -248,9 +250,14 @@ async def open_producer(
         yield wiring.producer(store, publisher, system, database=database)
 
 
+def address_guard(settings: Settings) -> AddressGuard:
+    """Return the guard of where webhooks may connect to."""
+    return AddressGuard(allow=settings.webhook_networks, ports=settings.webhook_ports)
+
+
 def webhooks(settings: Settings) -> Callable[[Endpoint], Webhook]:
     """Return what makes an endpoint's webhook."""
-    guard = AddressGuard(allow=settings.webhook_networks)
+    guard = address_guard(settings)
     identity = _identity(settings.webhook_certificate_file, settings.webhook_key_file)
     authorities = _read(settings.webhook_ca_file, "CLAIMBUS_WEBHOOK_CA_FILE")
 
@@ -266,16 +273,26 @@ def webhooks(settings: Settings) -> Callable[[Endpoint], Webhook]:
             ca_pem=own or authorities,
             identity_pem=identity,
             allow_http=settings.webhook_allow_http,
+            origin=settings.webhook_origin or f"{settings.environment}.claimbus",
         )
 
     return webhook
 
 
 def _identity(certificate: Path | None, key: Path | None) -> bytes | None:
+    """Return our certificate and key. What cannot be used stops the start: nothing is sent without it."""
+    setting = "CLAIMBUS_WEBHOOK_CERTIFICATE_FILE"
     if certificate is None:
+        if key is not None:
+            raise ConfigurationError(setting, "must be given with CLAIMBUS_WEBHOOK_KEY_FILE")
         return None
-    found = _read(certificate, "CLAIMBUS_WEBHOOK_CERTIFICATE_FILE") or b""
-    return found + (_read(key, "CLAIMBUS_WEBHOOK_KEY_FILE") or b"")
+    found = _read(certificate, setting) or b""
+    pem = found + (_read(key, "CLAIMBUS_WEBHOOK_KEY_FILE") or b"")
+    try:
+        Identity(pem).check()
+    except ConfigurationError as unusable:
+        raise ConfigurationError(setting, f"{certificate}: {unusable.reason}") from unusable
+    return pem
 
 
 def _read(file: Path | None, setting: str) -> bytes | None:

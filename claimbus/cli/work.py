@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -16,6 +15,7 @@ import typer
 from prometheus_client import CollectorRegistry, start_http_server
 
 from claimbus.cli.logs import configure_logs
+from claimbus.cli.running import run, stopped_by_signals
 from claimbus.cli.services.guard import guarded
 from claimbus.cli.settings import Settings, load
 from claimbus.cli.wiring import Wiring
@@ -52,27 +52,18 @@ def attend() -> None:
     """
     settings = load()
     configure_logs(settings.log_level, settings.log_format)
-    _run(_attend(settings))
+    run(_attend(settings))
 
 
 def run_worker(settings: Settings) -> None:
     """Run one worker in this process until a signal ends it."""
-    _run(_work(settings))
-
-
-def _run(work: Coroutine[None, None, None]) -> None:
-    try:
-        import uvloop  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        asyncio.run(work)
-    else:
-        uvloop.run(work)
+    run(_work(settings))
 
 
 async def _work(settings: Settings) -> None:
     metrics = Metrics()
     _serve_metrics(settings, metrics.registry)
-    stop = _stopped_by_signals()
+    stop = stopped_by_signals()
     async with Wiring(settings) as wiring:
         worker = await wiring.worker(metrics)
         attendant = await wiring.attendant(metrics.registry) if settings.work_deadletters else None
@@ -89,7 +80,7 @@ async def _work(settings: Settings) -> None:
 async def _attend(settings: Settings) -> None:
     registry = CollectorRegistry()
     _serve_metrics(settings, registry)
-    stop = _stopped_by_signals()
+    stop = stopped_by_signals()
     async with Wiring(settings) as wiring:
         attendant = await wiring.attendant(registry)
         _log.info("attendant ready", pid=os.getpid())
@@ -103,13 +94,6 @@ async def _attend_beside(attendant: Attendant, stop: asyncio.Event) -> None:
         await attendant.run(stop)
     except Exception:  # noqa: BLE001 - whatever it is
         _log.exception("attendant failed", next="deliver, but record and replay no dead letters")
-
-
-def _stopped_by_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
 
 
 def _serve_metrics(settings: Settings, registry: CollectorRegistry) -> None:

@@ -6,7 +6,9 @@ from typing import Final, Literal, TypedDict
 
 Kind = Literal["webhook", "stream"]
 Mode = Literal["body", "claim"]
-State = Literal["active", "paused", "disabled"]
+State = Literal["pending", "active", "paused", "disabled"]
+"""A webhook is ``pending`` until whoever answers at its URL has agreed to receive. In no state but ``active``
+is anything delivered; in every one the queue keeps what comes."""
 
 
 class Settings(TypedDict, total=False):
@@ -58,7 +60,8 @@ class Endpoint:
     """A place of a participant that receives. Its settings are described in `Settings`.
 
     ``generation`` names its queue and grows when the queue must be another one; ``revision`` grows with every
-    change. ``secrets`` are newest first, subscriptions sorted.
+    change. ``secrets`` are newest first, subscriptions sorted. ``verified_at`` and ``allowed_rate``, the most
+    deliveries a second that its receiver allows, are a verification's, and end with the URL.
     """
 
     id: str
@@ -85,6 +88,17 @@ class Endpoint:
     created_at: datetime
     verified_at: datetime | None
     removed_at: datetime | None
+    allowed_rate: float | None
+
+    @property
+    def verified(self) -> bool:
+        """Whether it may become active: a stream is connected to, so it needs no verification."""
+        return self.kind == "stream" or self.verified_at is not None
+
+    @property
+    def pace(self) -> float | None:
+        """The most deliveries a second, as chosen and as allowed; None: no limit."""
+        return min((rate for rate in (self.rate_limit, self.allowed_rate) if rate is not None), default=None)
 
     def signing_secrets(self, at: datetime) -> tuple[str, ...]:
         """Return the values to sign with at a moment, the newest first."""

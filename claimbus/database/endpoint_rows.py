@@ -1,11 +1,21 @@
 """Putting endpoints together from their three tables: three queries, however many endpoints."""
 
 from collections import defaultdict
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, select
 
-from claimbus.database import schema
+from claimbus.database import schema, sealed
 from claimbus.database.endpoint import Endpoint, Secret
+
+_column = schema.endpoints.c
+current_state: Final = case(
+    (and_(_column.state == "active", _column.kind == "webhook", _column.verified_at.is_(None)), "pending"),
+    else_=_column.state,
+)
+"""An endpoint's state. The table has what its keepers want; pending is a webhook that is not verified."""
+
+_but_state: Final = tuple(one for one in _column if one is not _column.state)
 
 
 def load(connection: Connection, *conditions: ColumnElement[bool]) -> tuple[Endpoint, ...]:
@@ -13,7 +23,7 @@ def load(connection: Connection, *conditions: ColumnElement[bool]) -> tuple[Endp
     wanted = select(schema.endpoints.c.id).where(*conditions)
     secrets, subscriptions = _secrets(connection, wanted), _subscriptions(connection, wanted)
     query = (
-        select(schema.endpoints, schema.participants.c.organisation_id)
+        select(*_but_state, current_state.label("state"), schema.participants.c.organisation_id)
         .join(schema.participants)
         .where(*conditions)
         .order_by(schema.endpoints.c.created_at, schema.endpoints.c.id)
@@ -28,10 +38,10 @@ def _secrets(connection: Connection, of: Select[str]) -> defaultdict[str, list[S
     column = schema.endpoint_secrets.c
     query = select(column.endpoint_id, column.value, column.created_at, column.expires_at)
     found: defaultdict[str, list[Secret]] = defaultdict(list)
-    for endpoint_id, *rest in connection.execute(
+    for endpoint_id, value, *dates in connection.execute(
         query.where(column.endpoint_id.in_(of)).order_by(column.id.desc())
     ):
-        found[endpoint_id].append(Secret(*rest))
+        found[endpoint_id].append(Secret(sealed.secret(connection, endpoint_id, value), *dates))
     return found
 
 

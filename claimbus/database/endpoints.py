@@ -14,10 +14,10 @@ from typing import Any, Final, Unpack
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
-from claimbus.database import audit, endpoint_limits, participants, schema
+from claimbus.database import audit, endpoint_limits, participants, schema, sealed
 from claimbus.database.audit import Act, Subject
 from claimbus.database.endpoint import DEFAULTS, Endpoint, Kind, Settings, State
-from claimbus.database.endpoint_rows import load
+from claimbus.database.endpoint_rows import current_state, load
 from claimbus.database.errors import DuplicateError, NotFoundError
 from claimbus.events.errors import InvalidInputError
 from claimbus.events.event import format_time
@@ -37,9 +37,12 @@ def add(
     kind: Kind = "webhook",
     subscriptions: Collection[str] = (),
     allow_http: bool = False,
+    verified: bool = False,
     **settings: Unpack[Settings],
 ) -> Endpoint:
     """Add an endpoint with a secret of its own; ``name`` is required, and ``url`` for a webhook.
+
+    A webhook is pending until it is `mark_verified`, unless it counts as ``verified`` already.
 
     Raises NotFoundError for an unknown participant, DuplicateError for a name that it uses already, and
     InvalidInputError naming the setting at fault.
@@ -63,6 +66,7 @@ def add(
         "generation": 1,
         "revision": 1,
         "created_at": act.at,
+        "verified_at": act.at if verified and kind == "webhook" else None,
     }
     connection.execute(insert(schema.endpoints), row)
     _add_secret(connection, endpoint_id, act)
@@ -97,7 +101,7 @@ def find(
         owned = select(schema.participants.c.id).filter_by(organisation_id=organisation_id)
         conditions.append(column.participant_id.in_(owned))
     if state is not None:
-        conditions.append(column.state == state)
+        conditions.append(current_state == state)
     return load(connection, *conditions)
 
 
@@ -127,7 +131,7 @@ def change(
     if "name" in values:
         _check_name_is_free(connection, before.participant_id, values["name"])
     if "url" in values:
-        values["verified_at"] = None
+        values["verified_at"] = values["allowed_rate"] = None
     if "ordered" in values:
         values["generation"] = before.generation + 1
     return _revise(connection, before, act, "changed", values)
@@ -162,7 +166,7 @@ def pause(connection: Connection, endpoint_id: str, act: Act) -> Endpoint:
 
 
 def resume(connection: Connection, endpoint_id: str, act: Act) -> Endpoint:
-    """Go on after `pause`."""
+    """Go on after `pause`; a webhook whose URL has changed meanwhile is pending."""
     return _turn(connection, endpoint_id, act, "active", only_from="paused")
 
 
@@ -174,13 +178,23 @@ def disable(connection: Connection, endpoint_id: str, act: Act) -> Endpoint:
 
 
 def enable(connection: Connection, endpoint_id: str, act: Act) -> Endpoint:
-    """Go on after `disable`."""
+    """Go on after `disable`; a webhook that is not verified is pending."""
     return _turn(connection, endpoint_id, act, "active", only_from="disabled")
 
 
-def mark_verified(connection: Connection, endpoint_id: str, act: Act) -> Endpoint:
-    """Note that whoever answers at the URL has agreed to receive."""
-    return _revise(connection, _kept(connection, endpoint_id), act, "verified", {"verified_at": act.at})
+def mark_verified(
+    connection: Connection, endpoint_id: str, act: Act, *, url: str | None, allowed_rate: float | None = None
+) -> Endpoint:
+    """Note that whoever answers at this URL has agreed to receive: a pending endpoint is active then.
+
+    ``allowed_rate``: the most deliveries a second that it agreed to. Raises InvalidInputError when the URL is
+    another one by now.
+    """
+    before = _kept(connection, endpoint_id)
+    if url is None or url != before.url:
+        raise InvalidInputError("url", "is not the one that was verified; verify it anew")
+    values = {"verified_at": act.at, "allowed_rate": allowed_rate}
+    return _revise(connection, before, act, "verified", values)
 
 
 def rotate_secret(
@@ -212,7 +226,8 @@ def _turn(
         return before
     if only_from is not None and before.state != only_from:
         raise InvalidInputError("state", f"is {before.state}, not {only_from}")
-    action = f"{before.state} to {to}"
+    becomes = "pending" if to == "active" and not before.verified else to
+    action = f"{before.state} to {becomes}"
     return _revise(connection, before, act, action, {"state": to, "state_reason": act.reason})
 
 
@@ -261,7 +276,8 @@ def _state(endpoint: Endpoint) -> dict[str, Any]:
 
 def _add_secret(connection: Connection, endpoint_id: str, act: Act) -> None:
     value = "whsec_" + base64.b64encode(token_bytes(32)).decode()
-    row = {"endpoint_id": endpoint_id, "value": value, "created_at": act.at}
+    stored = sealed.stored_secret(connection, endpoint_id, value)
+    row = {"endpoint_id": endpoint_id, "value": stored, "created_at": act.at}
     connection.execute(insert(schema.endpoint_secrets), row)
 
 

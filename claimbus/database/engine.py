@@ -15,7 +15,9 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 from claimbus.database import migration
 from claimbus.database.errors import SETTING, sqlite_code, translated
+from claimbus.database.sealed import KEYS
 from claimbus.events.errors import ConfigurationError
+from claimbus.events.sealing import NO_KEYS, Keys
 
 T = TypeVar("T")
 
@@ -34,7 +36,7 @@ class Database:
     processes. Cancelling ``run`` or ``read`` does not stop the transaction, which ends by itself.
     """
 
-    def __init__(self, url: URL, *, lock_timeout_s: float, threads: int) -> None:
+    def __init__(self, url: URL, *, lock_timeout_s: float, threads: int, keys: Keys = NO_KEYS) -> None:
         if url.get_backend_name() == "sqlite":
             self._writing = _sqlite(url, "BEGIN IMMEDIATE", lock_timeout_s, pool_size=1)
             self._reading = _sqlite(url, "BEGIN", lock_timeout_s, pool_size=threads)
@@ -43,21 +45,30 @@ class Database:
             self._reading = self._writing.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
+        for engine in (self._writing, self._reading):
+            engine.update_execution_options(**{KEYS: keys})
         writers = 1 if self.is_sqlite else threads
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="database-write")
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix="database-read")
 
     @classmethod
     def open(
-        cls, url: str, *, migrate: bool = True, lock_timeout_s: float = LOCK_TIMEOUT_S, threads: int = 4
+        cls,
+        url: str,
+        *,
+        migrate: bool = True,
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
+        threads: int = 4,
+        keys: Keys = NO_KEYS,
     ) -> Self:
         """Open ``sqlite:///path`` or ``postgresql://…`` and bring its schema up to date.
 
         Any number of processes may do so at once. ``threads`` is how many transactions run at once, besides
-        SQLite's one that writes. Raises ConfigurationError for a URL that is neither, SchemaError when the
+        SQLite's one that writes. Endpoints' secrets and parked events are encrypted with the first of the
+        ``keys``, if there are any. Raises ConfigurationError for a URL that is neither, SchemaError when the
         schema is newer than the code (or older, and ``migrate`` is off), and DatabaseUnavailableError.
         """
-        database = cls(parse(url), lock_timeout_s=lock_timeout_s, threads=threads)
+        database = cls(parse(url), lock_timeout_s=lock_timeout_s, threads=threads, keys=keys)
         try:
             with translated():
                 if database.is_sqlite:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import BigInteger, Connection, literal, select, tuple_, update
 
-from claimbus.database import audit
+from claimbus.database import audit, sealed
 from claimbus.database.audit import Act, Subject
 from claimbus.database.errors import NotFoundError
 from claimbus.database.page import Page, whole_numbers
@@ -43,7 +43,7 @@ def park(connection: Connection, events: Iterable[tuple[str, Event]], at: dateti
             "parked_at": at,
             "body": event.body,
         }
-        added += insert_new(connection, parked_events, row)
+        added += insert_new(connection, parked_events, sealed.stored_parked(connection, row))
     return added
 
 
@@ -61,17 +61,19 @@ def find(
         last = tuple_(literal(last_at, BigInteger), last_id)
         query = query.where(tuple_(column.parked_at, column.message_id) < last)
     newest = query.order_by(column.parked_at.desc(), column.message_id.desc()).limit(limit + 1)
-    found = [Parked(**row) for row in connection.execute(newest).mappings()]
+    rows = [row._asdict() for row in connection.execute(newest)]
+    found = [Parked(**sealed.parked(connection, row)) for row in rows]
     return Page.cut(found, limit, lambda last: f"{milliseconds(last.parked_at)}-{last.message_id}")
 
 
 def event(connection: Connection, message_id: str, audience: Audience) -> Event:
     """Return a parked event whole, for the audience that an operator gives it. Raises NotFoundError."""
-    query = select(parked_events.c.attributes, parked_events.c.body).filter_by(message_id=message_id)
-    row = connection.execute(query).first()
-    if row is None:
+    query = select(parked_events).filter_by(message_id=message_id)
+    stored = connection.execute(query).first()
+    if stored is None:
         raise NotFoundError("event", f"no event {message_id!r:.80} is parked")
-    return Event.from_attributes(row.attributes, row.body, audience)
+    row = sealed.parked(connection, stored._asdict())
+    return Event.from_attributes(row["attributes"], row["body"], audience)
 
 
 def mark_released(connection: Connection, message_ids: Collection[str], act: Act) -> int:

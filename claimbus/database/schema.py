@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from claimbus.events.errors import InvalidInputError
 
-REVISION: Final = "0003"
+REVISION: Final = "0004"
 """The newest migration, so that a start need not load Alembic to see that there is nothing to do."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -108,6 +108,7 @@ entitlements = Table(
     CheckConstraint("valid_to >= valid_from", "valid_to"),
 )
 
+# A webhook that is active here, and not verified, is pending: see endpoint_rows.
 endpoints = Table(
     "endpoints",
     metadata,
@@ -132,6 +133,7 @@ endpoints = Table(
     Column("created_at", Moment, nullable=False),
     Column("verified_at", Moment),
     Column("removed_at", Moment),
+    Column("allowed_rate", Float),
     CheckConstraint("kind IN ('webhook', 'stream')", "kind"),
     CheckConstraint("mode IN ('body', 'claim')", "mode"),
     CheckConstraint("state IN ('active', 'paused', 'disabled')", "state"),

@@ -5,7 +5,6 @@ record seals; only a body that fits counts as being there.
 """
 
 import asyncio
-import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Final, Literal, NamedTuple, TypeVar
@@ -19,9 +18,7 @@ from claimbus.database.letters import DeadLetter
 from claimbus.deadletters.errors import BodyGoneError
 from claimbus.events.event import Audience, Event
 from claimstore.claim import Claim
-from claimstore.compression import expand
 from claimstore.errors import ClaimCorruptError, ClaimMissingError
-from claimstore.record import read_record
 from claimstore.store import ClaimStore
 
 T = TypeVar("T")
@@ -87,8 +84,8 @@ class Bodies:
         if where == "corrupt":
             raise ClaimCorruptError(claim_id, "is not what was published")
         stored = self._in_redis(claim_id) if where == "redis" else self._in_database(claim_id)
-        claim = read_record(claim_id, await anext(stored), expires=_FAR)
-        return Body(claim.event, claim.size, _pieces(claim, stored))
+        claim = self._store.read_record(claim_id, await anext(stored), expires=_FAR)
+        return Body(claim.event, claim.size, self._pieces(claim, stored))
 
     async def secure(self, needed: Mapping[str, int], expires: int) -> dict[str, Secured]:
         """See to it that Redis has these claims, whole, until the second that each is needed at least.
@@ -116,15 +113,15 @@ class Bodies:
     async def _look(self, claim_id: str) -> Found:
         return await _first(
             {
-                "redis": lambda: _audience(claim_id, self._in_redis(claim_id)),
-                "kept": lambda: _audience(claim_id, self._in_database(claim_id)),
+                "redis": lambda: self._audience(claim_id, self._in_redis(claim_id)),
+                "kept": lambda: self._audience(claim_id, self._in_database(claim_id)),
             }
         )
 
     async def _secure(self, claim_id: str, lasting: int | None, expires: int) -> Secured:
         ways: dict[Where, Callable[[], Awaitable[Audience]]] = {}
         if lasting is not None:
-            ways["redis"] = lambda: _audience(claim_id, self._in_redis(claim_id))
+            ways["redis"] = lambda: self._audience(claim_id, self._in_redis(claim_id))
         ways["kept"] = lambda: self._put_back(claim_id, expires)
         where, audience = await _first(ways)
         return Secured(where, audience, {"redis": lasting, "kept": expires}.get(where))
@@ -132,10 +129,26 @@ class Bodies:
     async def _put_back(self, claim_id: str, expires: int) -> Audience:
         stored = self._in_database(claim_id)
         record = await anext(stored)
-        claim = read_record(claim_id, record, expires=expires)
-        chunks = (data async for data, _ in _proven(claim, stored))
+        claim = self._store.read_record(claim_id, record, expires=expires)
+        chunks = (data async for data, _ in self._store.read_chunks(claim, stored))
         await self._store.check_in_record(claim_id, record, expires, chunks=chunks)
         return claim.event.audience
+
+    async def _audience(self, claim_id: str, stored: AsyncIterator[bytes]) -> Audience:
+        """Read a claim to its end and return its audience."""
+        claim = self._store.read_record(claim_id, await anext(stored), expires=_FAR)
+        async for _ in self._store.read_chunks(claim, stored):
+            pass
+        return claim.event.audience
+
+    async def _pieces(self, claim: Claim, stored: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        """Yield the body, its last piece only once all is proven."""
+        held = claim.event.body
+        async for _, piece in self._store.read_chunks(claim, stored):
+            if held:
+                yield held
+            held = piece
+        yield held
 
     def _in_redis(self, claim_id: str) -> AsyncIterator[bytes]:
         return self._store.stored(claim_id, expires=_FAR)
@@ -182,37 +195,3 @@ async def _first(ways: Mapping[Where, Callable[[], Awaitable[Audience]]]) -> Fou
             _log.error("body corrupt", claim_id=corrupt.claim_id, place=place, reason=corrupt.reason)
             where = "corrupt"
     return Found(where, None)
-
-
-async def _audience(claim_id: str, stored: AsyncIterator[bytes]) -> Audience:
-    """Read a claim to its end and return its audience."""
-    claim = read_record(claim_id, await anext(stored), expires=_FAR)
-    async for _ in _proven(claim, stored):
-        pass
-    return claim.event.audience
-
-
-async def _pieces(claim: Claim, stored: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Yield the body, its last piece only once all is proven."""
-    held = claim.event.body
-    async for _, piece in _proven(claim, stored):
-        if held:
-            yield held
-        held = piece
-    yield held
-
-
-async def _proven(claim: Claim, stored: AsyncIterator[bytes]) -> AsyncIterator[tuple[bytes, bytes]]:
-    """Yield each chunk as it is stored and as it was published. Raises ClaimCorruptError unless all fit."""
-    digest = hashlib.sha256()
-    left = claim.size
-    async for data in stored:
-        try:
-            piece = expand(claim.encoding, data, limit=left)
-        except ValueError as wrong:
-            raise ClaimCorruptError(claim.id, f"has a chunk that {wrong}") from wrong
-        digest.update(piece)
-        left -= len(piece)
-        yield data, piece
-    if claim.chunks and digest.digest() != claim.sha256:
-        raise ClaimCorruptError(claim.id, "has chunks that its SHA-256 does not fit")

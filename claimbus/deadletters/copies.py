@@ -10,7 +10,6 @@ from claimbus.database import kept
 from claimbus.database.engine import Database
 from claimbus.database.kept import KeptClaim
 from claimstore.errors import ClaimError
-from claimstore.record import read_head
 from claimstore.store import ClaimStore
 
 
@@ -42,7 +41,7 @@ class Copies:
     async def _take(self, claim_id: str, expires: int) -> KeptClaim:
         stored = self._store.stored(claim_id, expires=expires)
         record = await anext(stored)
-        head = read_head(claim_id, record)
+        head = self._store.read_head(claim_id, record)
         at, size, number = datetime.now(UTC), len(record), 0
         async for data in stored:
             await self._database.run(

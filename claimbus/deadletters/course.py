@@ -1,4 +1,4 @@
-"""The course of one replay: stage by stage and batch by batch, from its rows to RabbitMQ and to its rows.
+"""The course of one replay: stage by stage, batch by batch, from its rows to RabbitMQ and back.
 
 An item is marked ``sending`` before it is sent and ``sent`` once RabbitMQ has confirmed it. Whoever goes on
 after a crash finds at most a batch of which it is unsure.
@@ -106,11 +106,7 @@ class Course:
         if job is None:
             return None
         if job.state == "running" and (bad := canary.trouble(sql, job)):
-            choices = (
-                f"'claimbus replays resume {job.id}' goes on, 'claimbus replays cancel {job.id}' gives up"
-            )
-            job = replays.pause_by_itself(sql, job.id, f"{bad}; {choices}")
-            _log.warning("replay paused", replay=job.id, reason=bad)
+            job = replays.pause_by_itself(sql, job.id, f"{bad}; {_choices(job)}")
         if job.state == "running" and (turn := self._next(sql, job)):
             return turn
         job = replays.settle_state(sql, job.id)
@@ -165,8 +161,8 @@ class Course:
         return replays.renew(sql, self._id, self._runner, datetime.now(UTC), LEASE)
 
     def _mark(self, sql: "Connection") -> None:
-        replays.mark_sent(sql, self._id, self._unmarked.confirmed)
         replays.mark_skipped(sql, self._id, self._unmarked.skipped)
+        replays.mark_sent(sql, self._id, self._unmarked.confirmed)
 
     def _leave(self, sql: "Connection") -> None:
         self._mark(sql)

@@ -16,7 +16,7 @@ from claimstore.holds import HoldState
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-Standing = Literal["active", "held", "paused", "disabled", "removed"]
+Standing = Literal["pending", "active", "held", "paused", "disabled", "removed"]
 """Where an endpoint stands; one that was never there counts as removed."""
 
 

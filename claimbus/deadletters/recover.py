@@ -39,7 +39,7 @@ RATE: Final = 50.0
 BATCH: Final = 500
 """Journal entries compared with the attempts at a time."""
 
-State = Literal["active", "held", "paused", "disabled"]
+State = Literal["pending", "active", "held", "paused", "disabled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,10 +66,8 @@ class Runner:
             await self._finish()
 
     async def _look(self) -> None:
-        while await self._database.read(self._any_to_take):
-            job = await self._database.run(self._take)
-            if job is not None:
-                self._running[job.id] = asyncio.create_task(self._carry(job), name=f"replay {job.id}")
+        while await self._database.read(self._any_to_take) and (job := await self._database.run(self._take)):
+            self._running[job.id] = asyncio.create_task(self._carry(job), name=f"replay {job.id}")
 
     def _any_to_take(self, sql: "Connection") -> bool:
         return replays.any_to_take(sql, self._name, datetime.now(UTC), besides=self._running)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -14,6 +14,7 @@ from claimbus.broker.codec import redelivery_message
 from claimbus.broker.publisher import Publisher
 from claimbus.database import attempts
 from claimbus.database.engine import Database
+from claimbus.database.letters import DeadLetter
 from claimbus.database.replays import Item
 from claimbus.deadletters import readiness
 from claimbus.deadletters.bodies import Bodies, Secured
@@ -70,31 +71,26 @@ class Sending:
         directory, arrived = await self._database.read(lambda sql: self._look(sql, items))
         fresh = [item for item in items if item.position not in arrived]
         held = await self._holds.state({one.letter.endpoint_id for one in fresh if one.letter.endpoint_id})
-        skipped: dict[int, str] = {}
-
-        def may_go(item: Item, obstacle: str | None) -> bool:
-            if obstacle is not None:
-                skipped[item.position] = obstacle
-            return obstacle is None
-
-        allowed = [
-            item
-            for item in fresh
-            if may_go(
-                item,
-                directory.closed(item.letter, held.get(item.letter.endpoint_id or ""))
-                or directory.forbidden(item.letter),
-            )
-        ]
+        allowed, refused = _part(
+            fresh,
+            lambda letter: (
+                directory.closed(letter, held.get(letter.endpoint_id or "")) or directory.forbidden(letter)
+            ),
+        )
         now = int(time.time())
         claims = await self._bodies.secure(_needed(directory, allowed, now), now + self._claim_life)
-        tickets = {
-            item.position: _ticket(item, claim, now)
-            for item in allowed
-            if (claim := claims[item.letter.claim_id or ""])
-            and may_go(item, bodiless(claim.where) or directory.excluded(item.letter, claim.audience))
-        }
-        return Sent([*arrived, *await self._publish(tickets)], skipped)
+
+        def claim(letter: DeadLetter) -> Secured:
+            return claims[letter.claim_id or ""]
+
+        going, barred = _part(
+            allowed,
+            lambda letter: (
+                bodiless(claim(letter).where) or directory.excluded(letter, claim(letter).audience)
+            ),
+        )
+        tickets = {item.position: _ticket(item, claim(item.letter), now) for item in going}
+        return Sent([*arrived, *await self._publish(tickets)], refused | barred)
 
     def _look(self, sql: "Connection", items: Sequence[Item]) -> tuple[Directory, frozenset[int]]:
         """Return the directory, and the positions of unsure items for which an attempt was made."""
@@ -120,6 +116,15 @@ class Sending:
         for reason, count in Counter(str(error) for error in errors.values() if error).items():
             _log.warning("unconfirmed", letters=count, reason=reason, next="send again")
         return [position for position, error in errors.items() if error is None]
+
+
+def _part(
+    items: Iterable[Item], obstacle: Callable[[DeadLetter], str | None]
+) -> tuple[list[Item], dict[int, str]]:
+    """Return the items in whose way nothing stands, and of the others, by position, what does."""
+    told = [(item, obstacle(item.letter)) for item in items]
+    free = [item for item, reason in told if reason is None]
+    return free, {item.position: reason for item, reason in told if reason is not None}
 
 
 def _needed(directory: Directory, items: Iterable[Item], now: int) -> dict[str, int]:

@@ -106,8 +106,8 @@ def test_a_record_does_not_pass_for_another_claim() -> None:
 
 
 def test_a_record_of_a_later_version_says_so() -> None:
-    with pytest.raises(ClaimCorruptError, match="version 2"):
-        read_record(ID, msgpack.packb([2, b"", b"", b""]), expires=0)
+    with pytest.raises(ClaimCorruptError, match="version 3"):
+        read_record(ID, msgpack.packb([3, b"", b"", b""]), expires=0)
 
 
 def test_the_largest_audience_can_be_told_from_the_start_of_a_record() -> None:

@@ -23,6 +23,7 @@ def bus_settings(shared_amqp_url: str, redis_url: str, key_prefix: str, sqlite_u
         "CLAIMBUS_RETRY_LADDER": "1s",
         "CLAIMBUS_AGE_LIMIT": "2h",
         "CLAIMBUS_WEBHOOK_NETWORKS": "127.0.0.0/8",
+        "CLAIMBUS_WEBHOOK_PORTS": "1-65535",
     }
 
 

@@ -170,8 +170,7 @@ def test_letters_are_discarded_with_a_reason_and_restored(terminal: Terminal, da
 def test_a_preflight_tells_what_stands_in_the_way_and_sends_nothing(
     terminal: Terminal, database: Database
 ) -> None:
-    url = ("--url", "https://a.example/", "--name", "one")
-    gone = terminal("endpoints", "add", "PGAE", *url, "--json").json["id"]
+    gone = terminal("endpoints", "add", "PGAE", "--name", "one", "--stream", "--json").json["id"]
     terminal("endpoints", "remove", gone)
     ready, removed = put(database, letter(1), letter(2, endpoint_id=gone))
     words = ("deadletters", "replay", "--all", "--dry-run")
@@ -189,8 +188,8 @@ def test_a_preflight_tells_what_stands_in_the_way_and_sends_nothing(
 async def test_it_asks_before_it_sends_and_leaves_out_what_is_not_ready(
     terminal: Terminal, bus: Bus, database: Database
 ) -> None:
-    url = ("--url", "https://a.example/", "--name", "one")
-    endpoint = (await terminal.beside("endpoints", "add", "PGAE", *url, "--json")).json["id"]
+    words = ("PGAE", "--name", "one", "--stream")
+    endpoint = (await terminal.beside("endpoints", "add", *words, "--json")).json["id"]
     event = closed()
     claim = (await bus.store.check_in(event)).claim_id
     _, gone = put(

@@ -33,8 +33,13 @@ def found(terminal: Terminal, *, code: int = 0) -> dict[str, tuple[str, str]]:
 
 
 def endpoint(terminal: Terminal, *more: str, name: str = "one") -> str:
-    words = ("endpoints", "add", "PGAE", "--name", name, "--url", "https://a.example/", "--json")
-    return str(terminal(*words, *more).json["id"])
+    """Add an endpoint that counts as verified; return its ID."""
+    url = "https://a.example/"
+    words = ("endpoints", "add", "PGAE", "--name", name, "--url", url, "--later", "--json")
+    added = str(terminal(*words, *more).json["id"])
+    with Database.open(terminal.settings["CLAIMBUS_DATABASE_URL"]) as database, database.transaction() as sql:
+        endpoints.mark_verified(sql, added, Act("tests"), url=url)
+    return added
 
 
 @pytest.fixture
@@ -88,6 +93,26 @@ def test_a_ladder_or_certificate_that_cannot_be_used_is_an_error(terminal: Termi
     assert "5x" in found(terminal.but(retry_ladder="5x"), code=1)["settings"][1]
     seen = found(terminal.but(webhook_ca_file="none.pem"), code=1)
     assert "CLAIMBUS_WEBHOOK_CA_FILE" in seen["settings"][1]
+
+
+def test_what_opens_the_inside_to_webhooks_is_a_warning(terminal: Terminal) -> None:
+    seen = found(terminal.but(webhook_allow_http="true"))
+    for name in ("ALLOW_HTTP", "NETWORKS", "PORTS"):
+        assert seen[f"CLAIMBUS_WEBHOOK_{name}"][0] == "warning"
+    strict = found(terminal.but(webhook_networks="", webhook_ports="443,8443"))
+    assert not [subject for subject in strict if subject.startswith("CLAIMBUS_WEBHOOK")]
+
+
+@pytest.mark.usefixtures("participant")
+def test_endpoints_to_which_nothing_can_be_sent_are_found(terminal: Terminal) -> None:
+    words = ("PGAE", "--name", "one", "--url", "https://a.example:9443/", "--later", "--json")
+    name = terminal("endpoints", "add", *words).json["id"]
+    severity, message = found(terminal)[f"endpoint {name}"]
+    assert severity == "warning"
+    assert f"'claimbus endpoints verify {name}'" in message
+    assert found(terminal)["endpoints"][1] == "1, of which 1 pending, 0 paused, 0 disabled"
+    severity, message = found(terminal.but(webhook_ports="443"), code=1)[f"endpoint {name}"]
+    assert (severity, "its port 9443" in message) == ("error", True)
 
 
 @pytest.mark.usefixtures("participant")

@@ -12,6 +12,7 @@ from claimbus.broker.codec import Announcement
 from claimbus.broker.connection import Connection
 from claimbus.broker.control import listen
 from claimbus.cli.demo.receivers import Behaviour, Receiver, Receivers
+from claimbus.database import Act, Database, endpoints
 from tests.cli.terminal import Terminal
 from tests.waiting import eventually
 
@@ -29,19 +30,32 @@ async def receivers(tmp_path: Path) -> AsyncIterator[Receivers]:
         yield receivers
 
 
-def add(terminal: Terminal, *more: object, name: str = "one", url: str = "https://a.example/in") -> Any:  # noqa: ANN401
+def add(
+    terminal: Terminal,
+    *more: object,
+    name: str = "one",
+    url: str = "https://a.example/in",
+    when: str | None = "--later",
+) -> Any:  # noqa: ANN401
     """Add an endpoint that is subscribed to market events; return its JSON."""
-    words = ("PGAE", "--name", name, "--url", url, "--subscribe", "market.#", *more)
-    return terminal("endpoints", "add", *words, "--json").json
+    words = ["PGAE", "--name", name, "--url", url, "--subscribe", "market.#", *more]
+    return terminal("endpoints", "add", *words, *([when] if when else []), "--json").json
 
 
-async def added_to(receiver: Receiver, terminal: Terminal) -> Any:  # noqa: ANN401
+async def added_to(receiver: Receiver, terminal: Terminal, when: str | None = "--later") -> Any:  # noqa: ANN401
     """Add an endpoint with a receiver behind it."""
     trusted = terminal.directory / f"{receiver.name}.pem"
     await asyncio.to_thread(trusted.write_bytes, receiver.ca_pem)
-    added = add(terminal, "--ca-file", trusted, "--timeout", "1s", name=receiver.name, url=receiver.url)
+    words = ("--ca-file", trusted, "--timeout", "1s")
+    added = await asyncio.to_thread(add, terminal, *words, name=receiver.name, url=receiver.url, when=when)
     receiver.secrets = (added["secret"],)
     return added
+
+
+def activate(terminal: Terminal, endpoint: Any) -> None:  # noqa: ANN401
+    """Have an endpoint count as verified, though nobody was asked."""
+    with Database.open(terminal.settings["CLAIMBUS_DATABASE_URL"]) as database, database.transaction() as sql:
+        endpoints.mark_verified(sql, endpoint["id"], Act("tests"), url=endpoint["url"])
 
 
 def test_an_added_endpoint_has_its_queue_and_bindings_at_once(terminal: Terminal) -> None:
@@ -61,7 +75,7 @@ def test_a_secret_is_shown_when_it_is_made_and_never_again(terminal: Terminal) -
         for more in ((), ("--json",)):
             answer = terminal(*words, *more)
             assert "whsec_" not in answer.out + answer.err
-    text = terminal("endpoints", "add", "PGAE", "--name", "two", "--url", "https://b.example/").out
+    text = terminal("endpoints", "add", "PGAE", "--name", "two", "--url", "https://b.example/", "--later").out
     assert "whsec_" in text
 
 
@@ -105,6 +119,7 @@ def test_settings_are_changed_and_reset(terminal: Terminal) -> None:
 
 def test_an_endpoint_is_paused_resumed_disabled_enabled_and_removed(terminal: Terminal) -> None:
     added = add(terminal)
+    activate(terminal, added)
     states = []
     for words in (("pause",), ("resume",), ("disable", "--reason", "floods us"), ("enable",), ("remove",)):
         terminal("endpoints", words[0], added["id"], *words[1:])
@@ -117,6 +132,7 @@ def test_an_endpoint_is_paused_resumed_disabled_enabled_and_removed(terminal: Te
     entries = terminal("audit", "list", "--object", added["id"], "--json").json
     assert [one["action"] for one in reversed(entries)] == [
         "added",
+        "verified",
         "active to paused",
         "paused to active",
         "active to disabled",
@@ -131,6 +147,7 @@ async def test_every_change_is_told_to_the_workers(terminal: Terminal) -> None:
     terminal("market", "close", "dam", "--trade-date", "today")  # declares the topology
     control = await listen(connection, heard.append)
     added = add(terminal)
+    activate(terminal, added)
     for words in (("pause",), ("resume",), ("subscribe", "oms.#"), ("rotate-secret",), ("remove",)):
         terminal("endpoints", words[0], added["id"], *words[1:])
     await eventually(lambda: len(heard) >= 6)
@@ -143,10 +160,10 @@ def test_without_rabbitmq_the_endpoint_is_kept_and_workers_will_bind_it(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("claimbus.cli.provisioning.COMMAND_WITHIN", 0.1)
-    words = ("endpoints", "add", "PGAE", "--name", "one", "--url", "https://a.example/", "--json")
+    words = ("endpoints", "add", "PGAE", "--name", "one", "--url", "https://a.example/", "--later", "--json")
     answer = terminal.but(amqp_url="amqp://127.0.0.1:1")(*words)
-    assert "the workers will see to" in answer.err
-    assert answer.err.count("\n") == 1
+    assert "the workers will see to" in answer.err.splitlines()[0]
+    assert answer.err.count("\n") == 3
     assert [one["id"] for one in terminal("endpoints", "list", "--json").json] == [answer.json["id"]]
 
 
@@ -169,17 +186,92 @@ def test_a_wrong_setting_is_refused_with_its_name(
     assert terminal("endpoints", "list", "--json").json == []
 
 
-async def test_verify_posts_a_signed_event_and_marks_what_takes_it(
+async def test_an_endpoint_is_verified_when_it_is_added(terminal: Terminal, receivers: Receivers) -> None:
+    receiver = await receivers.add("first")
+    added = await added_to(receiver, terminal, when=None)
+    assert added["state"] == "active"
+    assert added["verified_at"] is not None
+    verification = added["verification"]
+    assert (verification["verified"], verification["way"], verification["status"]) == (True, "handshake", 200)
+    (asked,) = receiver.asked
+    assert asked.header("webhook-request-origin") == "test.claimbus"
+    assert receiver.received == []
+
+
+async def test_an_endpoint_that_is_not_verified_is_kept_pending_and_says_what_to_do(
     terminal: Terminal, receivers: Receivers
 ) -> None:
     receiver = await receivers.add("first")
-    added = await added_to(receiver, terminal)
-    verified = (await terminal.beside("endpoints", "verify", added["id"], "--json")).json
-    assert (verified["verified"], verified["status"], verified["meaning"]) == (True, 204, "it takes events")
-    (request,) = receiver.received
+    receiver.permission = Behaviour(kind="status", status=405)
+    await asyncio.to_thread((terminal.directory / "ca.pem").write_bytes, receiver.ca_pem)
+    words = ("PGAE", "--name", "one", "--url", receiver.url, "--ca-file", "ca.pem")
+    answer = await terminal.beside("endpoints", "add", *words)
+    assert "whsec_" in answer.out, "it is shown this once, verified or not"
+    assert "is pending, nothing is sent there yet: it does not accept us" in answer.err
+    (listed,) = terminal("endpoints", "list", "--state", "pending", "--json").json
+    assert f"'claimbus endpoints verify {listed['id']}'" in answer.err
+    assert terminal.bindings(listed["id"]), "its queue collects"
+    assert "verify it first" in terminal("endpoints", "test", listed["id"], code=1).err
+
+    (secret,) = [word for word in answer.out.split() if word.startswith("whsec_")]
+    receiver.secrets = (secret,)
+    verified = (await terminal.beside("endpoints", "verify", listed["id"], "--json")).json
+    assert (verified["verified"], verified["way"], verified["status"]) == (True, "challenge", 204)
+    assert verified["meaning"] == "it takes events"
+    request = receiver.received[-1]
     assert request.verified
     assert request.event["type"] == "system.endpoint.test"
-    assert terminal("endpoints", "show", added["id"], "--json").json["verified_at"] is not None
+    assert terminal("endpoints", "show", listed["id"], "--json").json["state"] == "active"
+
+
+async def test_another_url_is_verified_anew(terminal: Terminal, receivers: Receivers) -> None:
+    first, second = await receivers.add("first"), await receivers.add("second")
+    added = await added_to(first, terminal, when=None)
+    second.permission = Behaviour(kind="status", status=200, headers={"webhook-allowed-origin": "other.test"})
+    words = ("endpoints", "change", added["id"], "--url", second.url, "--json")
+    refused = await terminal.beside(*words)
+    assert (refused.json["state"], refused.json["verified_at"]) == ("pending", None)
+    assert "takes events from 'other.test', and we are 'test.claimbus'" in refused.err
+    assert second.received == [], "whoever names others is not asked a second time"
+    second.permission = Behaviour(
+        kind="status",
+        status=204,
+        headers={"webhook-allowed-origin": "test.claimbus", "webhook-allowed-rate": "120"},
+    )
+    changed = (await terminal.beside(*words)).json
+    assert (changed["state"], changed["allowed_rate"], changed["rate_limit"]) == ("active", 2.0, None)
+    back = (
+        await terminal.beside("endpoints", "change", added["id"], "--url", first.url, "--later", "--json")
+    ).json
+    assert (back["state"], back["allowed_rate"], back["verification"]) == ("pending", None, None)
+
+
+def test_a_stream_needs_no_url_and_no_verification(terminal: Terminal) -> None:
+    words = ("PGAE", "--name", "one", "--stream", "--subscribe", "market.#", "--json")
+    added = terminal("endpoints", "add", *words).json
+    assert (added["kind"], added["state"]) == ("stream", "active")
+    assert "secret" not in added
+    assert terminal.bindings(added["id"]) >= OF_PGAE
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://10.1.2.3/",
+        "https://[::ffff:169.254.169.254]/",
+        "https://0xa9fea9fe/latest/meta-data/",
+        "https://localhost:8443/",
+        "https://8.8.8.8:22/",
+    ],
+)
+def test_a_forbidden_address_or_port_is_refused_before_anything_is_kept(terminal: Terminal, url: str) -> None:
+    strict = terminal.but(webhook_networks="", webhook_ports="443,8443")
+    answer = strict("endpoints", "add", "PGAE", "--name", "one", "--url", url, "--later", code=1)
+    assert answer.err.startswith("claimbus: url: leads to ")
+    assert terminal("endpoints", "list", "--json").json == []
+    added = add(terminal)
+    strict("endpoints", "change", added["id"], "--url", url, "--later", code=1)
+    assert terminal("endpoints", "show", added["id"], "--json").json["url"] == added["url"]
 
 
 @pytest.mark.parametrize(
@@ -204,6 +296,7 @@ async def test_verify_says_in_plain_words_what_went_wrong(
     terminal: Terminal, receivers: Receivers, behaviour: Behaviour, failure: str | None, meaning: str
 ) -> None:
     receiver = await receivers.add("first", behaviour)
+    receiver.permission = Behaviour(kind="status", status=501)
     added = await added_to(receiver, terminal)
     answer = (await terminal.beside("endpoints", "verify", added["id"], "--json", code=1)).json
     assert (answer["verified"], answer["failure"]) == (False, failure)
@@ -212,13 +305,12 @@ async def test_verify_says_in_plain_words_what_went_wrong(
 
 
 def test_verify_says_when_an_address_is_refused_or_unknown(terminal: Terminal) -> None:
-    for name, url, failure in (
-        ("one", "https://10.1.2.3/", "refused-address"),
-        ("two", "https://no-such-host.invalid/", "dns"),
-    ):
-        added = add(terminal, name=name, url=url)
-        answer = terminal("endpoints", "verify", added["id"], "--json", code=1).json
-        assert answer["failure"] == failure
+    added = add(terminal, url="https://127.0.0.1/")
+    strict = terminal.but(webhook_networks="")
+    answer = strict("endpoints", "verify", added["id"], "--json", code=1).json
+    assert answer["failure"] == "refused-address"
+    added = add(terminal, name="two", url="https://no-such-host.invalid/")
+    assert terminal("endpoints", "verify", added["id"], "--json", code=1).json["failure"] == "dns"
 
 
 async def test_verify_says_when_a_certificate_is_not_trusted(
@@ -233,19 +325,20 @@ async def test_verify_says_when_a_certificate_is_not_trusted(
 
 def test_a_test_event_that_no_worker_takes_says_so(terminal: Terminal) -> None:
     added = add(terminal)
+    activate(terminal, added)
     answer = terminal("endpoints", "test", added["id"], "--wait", "--within", "0.3s", "--json", code=1)
     assert "is 'claimbus work' running?" in answer.err
     assert answer.json["message_id"].startswith("evt_")
     terminal("endpoints", "pause", added["id"])
-    assert "is paused" in terminal("endpoints", "test", added["id"], code=1).err
+    assert "is paused: nothing" in terminal("endpoints", "test", added["id"], code=1).err
 
 
 async def test_a_worker_delivers_a_test_event_to_that_endpoint_only(
     terminal: Terminal, receivers: Receivers
 ) -> None:
     first, second = await receivers.add("first"), await receivers.add("second")
-    endpoint = await added_to(first, terminal)
-    await added_to(second, terminal)
+    endpoint = await added_to(first, terminal, when=None)
+    await added_to(second, terminal, when=None)
     with terminal.but(log_format="json").started("work", "--processes", "2") as working:
         tested = await terminal.beside("endpoints", "test", endpoint["id"], "--wait", "--json")
         assert (tested.json["verdict"], tested.json["status"]) == ("delivered", 204)

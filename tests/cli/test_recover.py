@@ -32,7 +32,7 @@ async def added(terminal: Terminal, receiver: Receiver) -> str:
     await asyncio.to_thread(trusted.write_bytes, receiver.ca_pem)
     terminal("participants", "add", "PGAE", "--organisation", "Pacific")
     words = ("endpoints", "add", "PGAE", "--name", "main", "--url", receiver.url, "--subscribe", "market.#")
-    endpoint = terminal(*words, "--ca-file", trusted, "--timeout", "5s", "--json").json
+    endpoint = (await terminal.beside(*words, "--ca-file", trusted, "--timeout", "5s", "--json")).json
     receiver.secrets = (endpoint["secret"],)
     return str(endpoint["id"])
 

@@ -40,7 +40,7 @@ async def endpoint(terminal: Terminal, receiver: Receiver) -> str:
     await asyncio.to_thread(trusted.write_bytes, receiver.ca_pem)
     terminal("participants", "add", "PGAE", "--organisation", "Pacific")
     words = ("endpoints", "add", "PGAE", "--name", "main", "--url", receiver.url, "--subscribe", "market.#")
-    added = terminal(*words, "--ca-file", trusted, "--timeout", "5s", "--json").json
+    added = (await terminal.beside(*words, "--ca-file", trusted, "--timeout", "5s", "--json")).json
     receiver.secrets = (added["secret"],)
     return str(added["id"])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from claimbus.cli.ports import PortRange
 from claimbus.cli.settings import Settings
 from tests.consumers.house import House, open_house
 
@@ -24,6 +25,7 @@ def settings(amqp_url: str, redis_url: str, key_prefix: str, sqlite_url: str) ->
         hold_pause_longest=timedelta(seconds=1),
         grace=timedelta(seconds=5),
         webhook_networks=(ip_network("127.0.0.0/8"),),
+        webhook_ports=(PortRange(1, 65535),),
     )
 
 

@@ -65,6 +65,7 @@ class House:
         *subscriptions: str,
         behaviour: Behaviour | None = None,
         provisioned: bool = True,
+        verified: bool = True,
         **settings: Unpack[EndpointSettings],
     ) -> tuple[Endpoint, Receiver]:
         """An endpoint with a receiver of its own behind it."""
@@ -78,7 +79,9 @@ class House:
         }
         chosen: Any = {**known, **settings}
         with self.database.transaction() as sql:
-            added = endpoints.add(sql, participant, ACT, subscriptions=subscriptions or ("#",), **chosen)
+            added = endpoints.add(
+                sql, participant, ACT, subscriptions=subscriptions or ("#",), verified=verified, **chosen
+            )
         receiver.secrets = tuple(one.value for one in added.secrets)
         if provisioned:
             await Provision(self.database, self.connection).give(added.id)

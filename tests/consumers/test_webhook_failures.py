@@ -18,7 +18,7 @@ from claimbus.cli.demo.authority import Authority
 from claimbus.cli.demo.receivers import Behaviour, Receivers
 from claimbus.events.tls import server_context
 from consumers.addresses import AddressGuard
-from tests.consumers.webhooks import Serve, Settings, post, request, serving, webhook, webhook_to
+from tests.consumers.webhooks import ANY_PORT, Serve, Settings, post, request, serving, webhook, webhook_to
 from tests.waiting import eventually
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -55,7 +55,7 @@ def break_off(writer: asyncio.StreamWriter) -> None:
 
 async def test_a_forbidden_address_is_not_connected_to(receivers: Receivers) -> None:
     receiver = await receivers.add("PGAE")
-    async with webhook_to(receiver, guard=AddressGuard()) as hook:
+    async with webhook_to(receiver, guard=AddressGuard(ports=ANY_PORT)) as hook:
         answer = await post(hook)
     assert (answer.failure, answer.sent) == ("refused-address", False)
     assert "127.0.0.1 is loopback" in answer.detail

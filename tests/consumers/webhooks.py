@@ -15,7 +15,8 @@ from consumers.addresses import AddressGuard
 from consumers.signature import new_secret
 from consumers.webhook import Answer, Body, Webhook
 
-LOOPBACK = AddressGuard(allow=[ip_network("127.0.0.0/8")])
+ANY_PORT = ((1, 65535),)
+LOOPBACK = AddressGuard(allow=[ip_network("127.0.0.0/8")], ports=ANY_PORT)
 
 EVENT = Event(
     type="oms.resource-outage.created",
@@ -41,6 +42,7 @@ class Settings(TypedDict, total=False):
     concurrency: int
     ca_pem: bytes | None
     identity_pem: bytes | None
+    origin: str
     claims_url: str
     idle_timeout: float
     address_life: float

@@ -4,6 +4,7 @@ import re
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Literal, get_args
 
 import pytest
 import trustme
@@ -18,7 +19,7 @@ from claimbus.database import (
     endpoints,
     participants,
 )
-from claimbus.database.endpoint import Endpoint
+from claimbus.database.endpoint import Endpoint, State
 from claimbus.events.errors import InvalidInputError
 from tests.waiting import eventually
 
@@ -39,14 +40,16 @@ def database(database: Database, act: Act) -> Database:
 def endpoint(database: Database, act: Act) -> Endpoint:
     """A webhook of PGAE's that is subscribed to all OMS events."""
     with database.transaction() as connection:
-        return endpoints.add(connection, "PGAE", act, name="main", url=URL, subscriptions=["oms.#"])
+        return endpoints.add(
+            connection, "PGAE", act, name="main", url=URL, subscriptions=["oms.#"], verified=True
+        )
 
 
-def test_an_endpoint_begins_active_with_a_secret_and_its_defaults(endpoint: Endpoint) -> None:
+def test_an_endpoint_has_a_secret_and_its_defaults(endpoint: Endpoint) -> None:
     assert re.fullmatch(r"ep_[a-z0-9]{20}", endpoint.id)
     assert (endpoint.participant_id, endpoint.organisation_id) == ("PGAE", "Pacific Gas")
     assert (endpoint.kind, endpoint.mode, endpoint.state) == ("webhook", "body", "active")
-    assert (endpoint.generation, endpoint.revision, endpoint.verified_at) == (1, 1, None)
+    assert (endpoint.generation, endpoint.revision) == (1, 1)
     assert (endpoint.age_limit_s, endpoint.rate_limit) == (72 * 3600, None)
     assert endpoint.subscriptions == ("oms.#",)
 
@@ -85,6 +88,8 @@ def test_endpoints_are_found_by_participant_organisation_and_state(database: Dat
         assert found(participant_id="PGAE") == {main, spare}
         assert found(organisation_id="Edison") == {other}
         assert found(state="paused") == {spare}
+        assert found(state="pending") == {main, other}
+        assert found(state="active") == set()
         assert endpoints.revisions(connection) == {main.id: 1, spare.id: 2, other.id: 1}
 
 
@@ -99,7 +104,7 @@ def test_every_change_raises_the_revision_and_is_audited(
         endpoints.resume(connection, endpoint.id, act)
         endpoints.disable(connection, endpoint.id, Act("worker", "410 Gone"))
         endpoints.enable(connection, endpoint.id, act)
-        endpoints.mark_verified(connection, endpoint.id, act)
+        endpoints.mark_verified(connection, endpoint.id, act, url=URL)
         endpoints.rotate_secret(connection, endpoint.id, act)
         last = endpoints.remove(connection, endpoint.id, act)
         entries = audit.find(connection, object_id=endpoint.id).rows
@@ -138,11 +143,146 @@ def test_only_another_order_needs_another_queue(database: Database, endpoint: En
         assert endpoints.change(connection, endpoint.id, act, ordered=False).generation == 3
 
 
-def test_another_url_must_be_verified_anew(database: Database, endpoint: Endpoint, act: Act) -> None:
+Step = Literal["verify", "change", "pause", "resume", "disable", "enable"]
+
+STATES: dict[tuple[State, bool], dict[Step, tuple[State, bool]]] = {
+    ("pending", False): {
+        "verify": ("active", True),
+        "change": ("pending", False),
+        "disable": ("disabled", False),
+    },
+    ("active", True): {
+        "verify": ("active", True),
+        "change": ("pending", False),
+        "pause": ("paused", True),
+        "resume": ("active", True),
+        "disable": ("disabled", True),
+        "enable": ("active", True),
+    },
+    ("paused", True): {
+        "verify": ("paused", True),
+        "change": ("paused", False),
+        "pause": ("paused", True),
+        "resume": ("active", True),
+        "disable": ("disabled", True),
+    },
+    ("paused", False): {
+        "verify": ("paused", True),
+        "change": ("paused", False),
+        "pause": ("paused", False),
+        "resume": ("pending", False),
+        "disable": ("disabled", False),
+    },
+    ("disabled", True): {
+        "verify": ("disabled", True),
+        "change": ("disabled", False),
+        "disable": ("disabled", True),
+        "enable": ("active", True),
+    },
+    ("disabled", False): {
+        "verify": ("disabled", True),
+        "change": ("disabled", False),
+        "disable": ("disabled", False),
+        "enable": ("pending", False),
+    },
+}
+"""A webhook's state and whether it is verified: before each step, and after. What is not here is refused."""
+
+WAYS: dict[tuple[State, bool], tuple[Step, ...]] = {
+    ("pending", False): (),
+    ("active", True): ("verify",),
+    ("paused", True): ("verify", "pause"),
+    ("paused", False): ("verify", "pause", "change"),
+    ("disabled", True): ("verify", "disable"),
+    ("disabled", False): ("disable",),
+}
+"""How a webhook that was just added gets there."""
+
+
+def step(connection: Connection, endpoint: Endpoint, what: Step, act: Act) -> Endpoint:
+    match what:
+        case "verify":
+            return endpoints.mark_verified(connection, endpoint.id, act, url=endpoint.url)
+        case "change":
+            return endpoints.change(connection, endpoint.id, act, url=f"{URL}/{endpoint.revision}")
+        case "disable":
+            return endpoints.disable(connection, endpoint.id, Act("jane", "floods us"))
+        case _:
+            found: Endpoint = getattr(endpoints, what)(connection, endpoint.id, act)
+            return found
+
+
+@pytest.mark.parametrize("before", STATES)
+@pytest.mark.parametrize("what", get_args(Step))
+def test_each_step_leads_where_the_table_says(
+    shared_sqlite: Database, act: Act, before: tuple[State, bool], what: Step
+) -> None:
+    with shared_sqlite.transaction() as connection:
+        participants.add(connection, "PGAE", "Pacific Gas", act)
+        endpoint = endpoints.add(connection, "PGAE", act, name="main", url=URL)
+        for one in WAYS[before]:
+            endpoint = step(connection, endpoint, one, act)
+        assert (endpoint.state, endpoint.verified_at is not None) == before
+        if what in STATES[before]:
+            endpoint = step(connection, endpoint, what, act)
+            assert (endpoint.state, endpoint.verified_at is not None) == STATES[before][what]
+            assert endpoints.find(connection, state=endpoint.state) == (endpoint,)
+        else:
+            with pytest.raises(InvalidInputError, match=f"state: is {before[0]}, not"):
+                step(connection, endpoint, what, act)
+        assert endpoints.remove(connection, endpoint.id, act).removed_at is not None
+        connection.rollback()
+
+
+def test_a_step_is_told_by_the_states_that_it_leads_between(database: Database, act: Act) -> None:
     with database.transaction() as connection:
-        assert endpoints.mark_verified(connection, endpoint.id, act).verified_at is not None
-        assert endpoints.change(connection, endpoint.id, act, name="other").verified_at is not None
-        assert endpoints.change(connection, endpoint.id, act, url=URL + "/2").verified_at is None
+        endpoint = endpoints.add(connection, "PGAE", act, name="main", url=URL)
+        for what in ("disable", "enable", "verify"):
+            step(connection, endpoint, what, act)
+        entries = audit.find(connection, object_id=endpoint.id).rows
+    assert [one.action for one in entries] == [
+        "verified",
+        "disabled to pending",
+        "pending to disabled",
+        "added",
+    ]
+    assert (entries[0].before or {})["state"] == "pending"
+    assert (entries[0].after or {})["state"] == "active"
+
+
+def test_a_webhook_awaits_its_verification_and_a_stream_needs_none(database: Database, act: Act) -> None:
+    with database.transaction() as connection:
+        webhook = endpoints.add(connection, "PGAE", act, name="webhook", url=URL)
+        stream = endpoints.add(connection, "PGAE", act, name="stream", kind="stream")
+        assert (webhook.state, stream.state) == ("pending", "active")
+        endpoints.pause(connection, stream.id, act)
+        assert endpoints.resume(connection, stream.id, act).state == "active"
+        with pytest.raises(InvalidInputError, match="url"):
+            endpoints.mark_verified(connection, stream.id, act, url=None)
+
+
+def test_what_was_verified_is_not_the_url_that_it_is_changed_to_meanwhile(
+    database: Database, endpoint: Endpoint, act: Act
+) -> None:
+    with database.transaction() as connection:
+        endpoints.change(connection, endpoint.id, act, url=f"{URL}/2")
+        with pytest.raises(InvalidInputError, match="not the one that was verified"):
+            endpoints.mark_verified(connection, endpoint.id, act, url=URL)
+        assert endpoints.get(connection, endpoint.id).state == "pending"
+        assert endpoints.change(connection, endpoint.id, act, name="other").state == "pending"
+
+
+def test_a_receiver_s_rate_bounds_the_chosen_one_and_ends_with_its_url(
+    database: Database, endpoint: Endpoint, act: Act
+) -> None:
+    with database.transaction() as connection:
+        assert endpoint.pace is None
+        endpoint = endpoints.mark_verified(connection, endpoint.id, act, url=URL, allowed_rate=5.0)
+        assert (endpoint.rate_limit, endpoint.pace) == (None, 5.0)
+        assert endpoints.change(connection, endpoint.id, act, rate_limit=50.0).pace == 5.0
+        assert endpoints.change(connection, endpoint.id, act, rate_limit=2.0).pace == 2.0
+        moved = endpoints.change(connection, endpoint.id, act, url=f"{URL}/2", rate_limit=50.0)
+        assert (moved.allowed_rate, moved.pace) == (None, 50.0)
 
 
 def test_a_paused_or_disabled_endpoint_says_why(database: Database, endpoint: Endpoint) -> None:
@@ -151,12 +291,8 @@ def test_a_paused_or_disabled_endpoint_says_why(database: Database, endpoint: En
     assert (disabled.state, disabled.state_reason) == ("disabled", "410 Gone")
 
 
-def test_only_its_own_way_leads_out_of_a_state(database: Database, endpoint: Endpoint, act: Act) -> None:
-    with database.transaction() as connection:
-        endpoints.disable(connection, endpoint.id, act)
-        for step in (endpoints.pause, endpoints.resume):
-            with pytest.raises(InvalidInputError, match="state: is disabled"):
-                step(connection, endpoint.id, act)
+def test_who_disables_must_say_why(database: Database, endpoint: Endpoint) -> None:
+    with database.transaction() as connection:  # noqa: SIM117
         with pytest.raises(InvalidInputError, match="reason: must be given"):
             endpoints.disable(connection, endpoint.id, Act("jane"))
 

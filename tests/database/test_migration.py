@@ -1,13 +1,14 @@
 """The schema that a database is brought to, by any number of processes at once."""
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, create_engine, inspect, text
 from sqlalchemy.exc import DatabaseError
 
-from claimbus.database import Database, SchemaError, migration
+from claimbus.database import Database, SchemaError, endpoints, migration
 from claimbus.database.schema import REVISION, metadata
 from tests.database.processes import together
 
@@ -57,6 +58,36 @@ def test_a_start_that_must_not_migrate_is_refused_until_somebody_did(database_ur
         Database.open(database_url, migrate=False)
     Database.open(database_url).close()
     Database.open(database_url, migrate=False).close()
+
+
+def test_webhooks_that_were_delivered_to_count_as_verified(database_url: str) -> None:
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        config = migration._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        connection.execute(text("INSERT INTO organisations VALUES ('Pacific', 1)"))
+        connection.execute(text("INSERT INTO participants VALUES ('PGAE', 'Pacific', '[]', 1)"))
+        for kind in ("webhook", "stream"):
+            row: dict[str, object] = {
+                "id": kind,
+                "participant_id": "PGAE",
+                "name": kind,
+                "kind": kind,
+                "mode": "body",
+            }
+            row |= {"ordered": False, "latest_only": False, "concurrency": 8, "timeout_s": 1.0}
+            row |= {"age_limit_s": 60, "state": "active", "state_reason": "", "generation": 1}
+            row |= {"revision": 1, "created_at": 1700000000000}
+            names = ", ".join(row)
+            values = ", ".join(f":{name}" for name in row)
+            connection.execute(text(f"INSERT INTO endpoints ({names}) VALUES ({values})"), row)
+    engine.dispose()
+    with Database.open(database_url) as database, database.snapshot() as connection:
+        found = {one.kind: one for one in endpoints.find(connection)}
+    assert {one.state for one in found.values()} == {"active"}
+    assert found["webhook"].verified_at == found["webhook"].created_at
+    assert found["stream"].verified_at is None
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(database_url: str) -> None:

@@ -34,7 +34,6 @@ POINTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "before the publish": (Sending, "_publish", lambda call, *_: call == 2),
     "amid the publish": (Publisher, "send", lambda call, *_: call == BATCH + BATCH // 2),
     "before the mark": (replays, "mark_sent", lambda _, __, ___, positions: bool(positions)),
-    "before the commit": (replays, "claim_items", lambda call, *_: call == 2),
 }
 """Before which call of which function the process is killed, by its number, from 1, and its arguments."""
 

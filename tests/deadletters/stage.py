@@ -51,7 +51,7 @@ def event(
         type=type_,
         source="urn:tests",
         id=new_id(),
-        time=datetime.now(UTC),
+        time=datetime.now(UTC) - timedelta(days=1),
         body=json.dumps(lookup(type_).example).encode() if body is None else body,
         audience=audience_of(to) if to else ALL,
         datacontenttype=datacontenttype,
@@ -74,7 +74,13 @@ class Cemetery:
         """An endpoint that nothing is ever sent to."""
         with self.database.transaction() as sql:
             return endpoints.add(
-                sql, participant, ACT, name=name, url="https://receiver.test/", subscriptions=["#"]
+                sql,
+                participant,
+                ACT,
+                name=name,
+                url="https://receiver.test/",
+                subscriptions=["#"],
+                verified=True,
             )
 
     async def bury(
@@ -83,13 +89,15 @@ class Cemetery:
         *events: Event,
         count: int = 1,
         kept: bool = True,
+        lasting: timedelta = LIFE,
         cause: str = "rejected",
         detail: str = "answered 422",
         status: int | None = 422,
     ) -> list[DeadLetter]:
         """Make dead letters of these events, or of so many new ones for the endpoint's participant.
 
-        Their claims are in Redis, and kept in the database unless told otherwise.
+        They were published a day ago. Their claims are in Redis for as long as they are ``lasting``, and
+        kept in the database unless told otherwise.
         """
         found = events or tuple(event(endpoint.participant_id) for _ in range(count))
         given_up = [
@@ -102,7 +110,7 @@ class Cemetery:
                 attempts=3,
                 status=status,
             )
-            for ticket in await self.tickets(*found)
+            for ticket in await self.tickets(*found, lasting=lasting)
         ]
         rows = [row_of(one, endpoint.participant_id, datetime.now(UTC)) for one in given_up]
         claims = [await self.copy(row.claim_id or "") for row, _ in rows] if kept else []
@@ -110,9 +118,13 @@ class Cemetery:
             letters.record(sql, [row for row, _ in rows], [group for _, group in rows], claims)
         return [row for row, _ in rows]
 
-    async def tickets(self, *events: Event) -> list[Ticket]:
+    async def tickets(self, *events: Event, lasting: timedelta = LIFE) -> list[Ticket]:
         """Check events in; return their tickets."""
         places = await self.store.check_in_many(events)
+        if lasting != LIFE:
+            expires = int(time.time() + lasting.total_seconds())
+            places = [place._replace(expires=expires) for place in places]
+            await asyncio.gather(*(self.expire(place.claim_id, expires) for place in places))
         return [
             Ticket(
                 claim_id=place.claim_id,
@@ -120,9 +132,6 @@ class Cemetery:
                 type=one.type,
                 timestamp=int(one.time.timestamp()),
                 expires=place.expires,
-                partitionkey=one.partitionkey,
-                sequence=one.sequence,
-                traceparent=one.traceparent,
             )
             for one, place in zip(events, places, strict=True)
         ]
@@ -137,9 +146,11 @@ class Cemetery:
         return KeptClaim(claim_id, head.audience, head.size, stored, head.chunks, datetime.now(UTC), record)
 
     async def keys(self, claim_id: str | None) -> list[str]:
-        """The keys that a claim has in Redis."""
-        pattern = f"{self.store.connection.prefix}claim:{{{claim_id}}}*"
-        return [key.decode() for key in sorted(await self.store.connection.ask("KEYS", pattern))]
+        """The keys that a claim has in Redis: of its record, and of its chunks, which are not many."""
+        key = f"{self.store.connection.prefix}claim:{{{claim_id}}}"
+        possible = [key, *(f"{key}:{number}" for number in range(20))]
+        there = await self.store.connection.ask_many(("EXISTS", one) for one in possible)
+        return [one for one, is_there in zip(possible, there, strict=True) if is_there]
 
     async def forget(self, claim_id: str | None) -> None:
         """Take a claim out of Redis."""

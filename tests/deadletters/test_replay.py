@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -96,9 +97,11 @@ async def test_endpoints_take_turns_and_each_gets_its_events_in_order(stage: Sta
 
 async def test_a_claim_outlives_its_delivery(stage: Stage) -> None:
     """One that is gone is put back; one that would expire before the age limit is over lives longer."""
-    endpoint, (gone, short, long) = await bury(stage, count=3)
+    endpoint = await open_endpoint(stage)
+    limit = timedelta(seconds=endpoint.age_limit_s)
+    gone, short = await stage.bury(endpoint, count=2, lasting=limit)
+    (long,) = await stage.bury(endpoint, lasting=limit + timedelta(hours=2))
     await stage.forget(gone.claim_id)
-    await stage.expire(short.claim_id, int(time.time()) + endpoint.age_limit_s)
     began = int(time.time())
     await replayed(stage, [gone, short, long])
     tickets = {one.claim_id: one for one in await stage.queued(endpoint, at_least=3) or []}
@@ -167,6 +170,18 @@ async def test_entitlement_is_checked_when_it_is_sent_not_when_it_is_planned(sta
     assert stage.progress(job).skipped == 1
 
 
+async def test_a_runner_sees_at_once_that_an_entitlement_has_ended(stage: Stage) -> None:
+    _, (first, second) = await bury(stage, count=2)
+    async with stage.running():
+        before = await stage.replay([first])
+        await eventually(lambda: stage.is_in(before, "sent"))
+        with stage.database.transaction() as sql:
+            participants.open_event_types(sql, "AAA1", (), ACT)
+        after = await stage.replay([second])
+        await eventually(lambda: stage.is_in(after, "done"))
+    assert (stage.progress(before).sent, stage.progress(after).skipped) == (1, 1)
+
+
 async def test_one_goes_first_then_ten_then_all(stage: Stage) -> None:
     endpoint, found = await bury(stage, count=30)
     job = await stage.replay(found, canary=True)
@@ -199,6 +214,23 @@ async def test_a_failing_canary_pauses_the_job_and_says_what_to_do(stage: Stage)
         await eventually(lambda: stage.has_sent(job, 30))
 
 
+async def test_a_failure_that_the_operator_has_accepted_pauses_no_more(stage: Stage) -> None:
+    """Also while others of its stage are still to be sent."""
+    _, found = await bury(stage, count=20)
+    job = await stage.replay(found, canary=True, rate=3.0)
+    async with stage.running():
+        await eventually(lambda: stage.has_sent(job, 1))
+        await stage.tell(attempt(found[0], job.id))
+        await eventually(lambda: stage.has_sent(job, 2))
+        await stage.tell(attempt(found[1], job.id, **{**REJECTED, "status": 500}))
+        await eventually(lambda: stage.is_in(job, "paused"))
+        assert not stage.has_sent(job, 11)
+        await change(stage, replays.resume, job)
+        await eventually(lambda: stage.has_sent(job, 11))
+        await stage.tell(*(attempt(letter, job.id) for letter in found[2:11]))
+        await eventually(lambda: stage.has_sent(job, 12))
+
+
 async def test_a_canary_that_dies_again_pauses_the_job(stage: Stage) -> None:
     endpoint, receiver = await stage.house.endpoint("AAA1", behaviour=Behaviour(kind="status", status=422))
     found = await stage.bury(endpoint, count=15)
@@ -210,17 +242,18 @@ async def test_a_canary_that_dies_again_pauses_the_job(stage: Stage) -> None:
 
 
 async def test_a_failure_that_comes_back_pauses_the_job(stage: Stage) -> None:
-    _, found = await bury(stage, count=5)
+    _, found = await bury(stage, count=20)
     job = await stage.replay(found, rate=3.0)
     async with stage.running():
         await eventually(lambda: stage.has_sent(job, 3))
         await stage.tell(attempt(found[0], job.id, **REJECTED))
         await eventually(lambda: stage.is_in(job, "paused"))
-        paused = stage.job(job)
-        assert paused.state_reason.startswith("the letters' failure came back: rejected, 422: answered 422")
+        reason = stage.job(job).state_reason
+        assert reason.startswith("the letters' failure came back: rejected, 422: answered 422")
+        before = stage.progress(job).sent
         await change(stage, replays.resume, job, keep_going=True)
         await stage.tell(attempt(found[1], job.id, **REJECTED))
-        await eventually(lambda: stage.is_in(job, "sent"))
+        await eventually(lambda: stage.has_sent(job, before + 2))
 
 
 async def test_another_failure_does_not_pause_what_is_no_canary(stage: Stage) -> None:
@@ -233,28 +266,27 @@ async def test_another_failure_does_not_pause_what_is_no_canary(stage: Stage) ->
 
 
 async def test_a_paused_job_sends_nothing_until_it_is_resumed(stage: Stage) -> None:
-    _, found = await bury(stage, count=8)
+    _, found = await bury(stage, count=30)
     job = await stage.replay(found, rate=4.0)
     async with stage.running():
         await eventually(lambda: stage.has_sent(job, 4))
         await change(stage, replays.pause, job)
         await eventually(lambda: stage.is_left(job))
-        before = stage.progress(job)
-        await never(lambda: stage.has_sent(job, before.sent + 1), for_=0.6)
+        before = stage.progress(job).sent
+        await never(lambda: stage.has_sent(job, before + 1), for_=0.6)
         await change(stage, replays.resume, job)
-        await eventually(lambda: stage.is_in(job, "sent"))
-    assert stage.progress(job).sent == 8
+        await eventually(lambda: stage.has_sent(job, before + 1))
 
 
 async def test_a_cancelled_job_gives_back_what_it_has_not_sent(stage: Stage) -> None:
-    endpoint, found = await bury(stage, count=10)
+    endpoint, found = await bury(stage, count=30)
     job = await stage.replay(found, rate=4.0)
     async with stage.running():
         await eventually(lambda: stage.has_sent(job, 4))
         await change(stage, replays.cancel, job)
         await eventually(lambda: stage.is_left(job))
     progress = stage.progress(job)
-    assert (progress.sent + progress.cancelled, progress.waiting, progress.sending) == (10, 0, 0)
+    assert (progress.sent + progress.cancelled, progress.waiting, progress.sending) == (30, 0, 0)
     assert len(await stage.queued(endpoint, at_least=progress.sent) or []) == progress.sent
     assert Counter(await stage.states(found)) == {"replaying": progress.sent, "dead": progress.cancelled}
 
@@ -327,15 +359,15 @@ async def test_a_lost_connection_loses_no_letter(stage: Stage) -> None:
 
 
 async def test_a_database_that_is_away_is_waited_for(stage: Stage) -> None:
-    endpoint, found = await bury(stage, count=20)
+    endpoint, found = await bury(stage, count=30)
     job = await stage.replay(found, rate=10.0)
     async with stage.running():
         await eventually(lambda: stage.has_sent(job, 10))
         with stage.house.locked_database():
             await asyncio.sleep(0)
-            await never(lambda: stage.has_sent(job, 20), for_=0.5)
+            await never(lambda: stage.has_sent(job, 30), for_=0.5)
         await eventually(lambda: stage.is_in(job, "sent"))
-    tickets = await eventually(lambda: stage.queued(endpoint, at_least=20))
+    tickets = await eventually(lambda: stage.queued(endpoint, at_least=30))
     assert Counter(one.message_id for one in tickets) == Counter(one.message_id for one in found)
 
 
@@ -347,15 +379,15 @@ async def test_redis_that_is_away_is_waited_for(settings: Settings, tmp_path: Pa
         async with open_house(settings.model_copy(update={"redis_url": redis.url}), tmp_path) as house:
             house.participant("AAA1")
             stage = Stage(house.database, house.store, house.holds, house)
-            endpoint, found = await bury(stage, count=20)
+            endpoint, found = await bury(stage, count=30)
             job = await stage.replay(found, rate=10.0)
             async with stage.running():
                 await eventually(lambda: stage.has_sent(job, 10))
                 redis.kill()
-                await never(lambda: stage.has_sent(job, 20), for_=1.2)
+                await never(lambda: stage.has_sent(job, 30), for_=1.2)
                 redis.start()
                 await eventually(lambda: stage.is_in(job, "sent"))
-            tickets = await eventually(lambda: stage.queued(endpoint, at_least=20))
+            tickets = await eventually(lambda: stage.queued(endpoint, at_least=30))
             assert Counter(one.message_id for one in tickets) == Counter(one.message_id for one in found)
             assert stage.progress(job).skipped == 0
     finally:
@@ -366,14 +398,15 @@ async def test_what_is_not_confirmed_is_not_marked_as_sent(stage: Stage) -> None
     endpoint, found = await bury(stage, count=5)
     job = await stage.replay(found)
     async with proxy_before(stage.house.wiring.settings.amqp_url) as proxy:
-        publisher = await Publisher.open(proxy.url, confirm_timeout=1.0)
+        publisher = await Publisher.open(proxy.url, confirm_timeout=2.0)
         proxy.mute()
         async with stage.running(publisher=publisher):
             await eventually(lambda: stage.queued(endpoint, at_least=5))
             assert stage.progress(job).sending == 5
             await eventually(lambda: stage.is_in(job, "sent"))
         await publisher.aclose()
-    assert (await ids_of(stage, endpoint)) == {one.message_id for one in found}
+    tickets = await eventually(lambda: stage.queued(endpoint, at_least=10))
+    assert Counter(one.message_id for one in tickets) == dict.fromkeys((one.message_id for one in found), 2)
 
 
 async def bury(stage: Stage, *, count: int = 1) -> tuple[Endpoint, list[DeadLetter]]:

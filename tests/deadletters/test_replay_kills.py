@@ -47,7 +47,6 @@ async def buried(stage: Stage) -> tuple[Endpoint, Receiver, list[DeadLetter], Re
         ("before the publish", BATCH, BATCH),
         ("amid the publish", BATCH + BATCH // 2 - WINDOW, BATCH),
         ("before the mark", BATCH, 0),
-        ("before the commit", BATCH, 0),
     ],
 )
 async def test_a_runner_killed_at_any_point_loses_nothing(

@@ -19,7 +19,7 @@ from claimbus.cli.demo.receivers.remote import RemoteReceivers
 from claimbus.cli.demo.scenario import Scenario
 from claimbus.cli.durations import show_duration
 from claimbus.cli.settings import Settings
-from claimbus.cli.wiring import Wiring
+from claimbus.cli.wiring import Wiring, webhooks
 from claimbus.database import endpoints, importing, participants
 from claimbus.database.audit import Act
 from claimbus.database.endpoint import Endpoint
@@ -27,6 +27,7 @@ from claimbus.database.engine import Database
 from claimbus.events.errors import ConfigurationError, InvalidFeedError, UnavailableError
 from claimstore.store import ClaimStore
 from consumers.provision import Provision
+from consumers.verification import Verification, verify
 
 ACT: Final = Act("demo")
 AT_ONCE: Final = 16
@@ -50,6 +51,7 @@ def settings_of(plan: Plan, directory: Path, *, amqp_url: str, redis_url: str) -
         "CLAIMBUS_HOLD_PAUSE": show_duration(plan.probes[0]),
         "CLAIMBUS_HOLD_PAUSE_LONGEST": show_duration(plan.probes[-1]),
         "CLAIMBUS_WEBHOOK_NETWORKS": "127.0.0.0/8",
+        "CLAIMBUS_WEBHOOK_PORTS": "1-65535",
         "CLAIMBUS_GRACE": "5s",
         "CLAIMBUS_LOG_FORMAT": "json",
     }
@@ -84,7 +86,8 @@ class Stage:
         async with Wiring(settings) as wiring, RemoteReceivers.open(directory, behaviours) as receivers:
             database = wiring.database()
             await _import(database, scenario, directory / "owners.csv", ZoneInfo(settings.feed_timezone))
-            found = await _add_endpoints(database, scenario, receivers)
+            added = await _add_endpoints(database, scenario, receivers)
+            found = await _verified(settings, database, added)
             stage = cls(
                 scenario=scenario,
                 began=datetime.now(UTC),
@@ -181,6 +184,26 @@ async def _add_endpoints(
             )
             for one in scenario.plan.participants
         ]
+    )
+
+
+async def _verified(settings: Settings, database: Database, added: list[Endpoint]) -> list[Endpoint]:
+    """Ask every receiver whether it wants our events. Raises UnavailableError when one does not."""
+    webhook, places = webhooks(settings), asyncio.Semaphore(AT_ONCE)
+
+    async def ask(endpoint: Endpoint) -> Verification:
+        async with places:
+            hook = webhook(endpoint)
+            try:
+                return await verify(hook, endpoint, source=settings.source("bus"))
+            finally:
+                await hook.aclose()
+
+    for endpoint, asked in zip(added, await asyncio.gather(*map(ask, added)), strict=True):
+        if not asked.passed:
+            raise UnavailableError(f"the receiver of {endpoint.participant_id}: {asked.meaning}")
+    return await database.run(
+        lambda sql: [endpoints.mark_verified(sql, one.id, ACT, url=one.url) for one in added]
     )
 
 

@@ -24,7 +24,7 @@ class Conversation:
         self._writer = writer
         self._http = h11.Connection(h11.SERVER)
 
-    async def next(self, begin: Callable[[str, Headers], Arrival]) -> Received | None:
+    async def next(self, begin: Callable[[str, str, Headers], Arrival]) -> Received | None:
         """Return the next request; None when there is none, because one side closed.
 
         Raises OSError for a broken connection, h11.RemoteProtocolError for what is no HTTP.
@@ -38,7 +38,7 @@ class Conversation:
                 self._http.receive_data(await self._reader.read(_CHUNK))
             elif isinstance(event, h11.Request):
                 headers = [(name.decode(), value.decode()) for name, value in event.headers]
-                arrival = begin(event.target.decode(), headers)
+                arrival = begin(event.method.decode(), event.target.decode(), headers)
             elif isinstance(event, h11.Data) and arrival is not None:
                 arrival.feed(event.data)
             elif isinstance(event, h11.EndOfMessage) and arrival is not None:

@@ -16,6 +16,7 @@ from claimbus.cli.demo.receivers.record import Arrival, Headers, Received
 
 _ACCEPTS: Final = Behaviour(kind="status", status=204)
 _DISTRUSTS: Final = Behaviour(kind="status", status=401)
+_PERMITS: Final = Behaviour(kind="status", status=200, headers={"webhook-allowed-origin": "*"})
 
 
 class Receiver:
@@ -23,6 +24,9 @@ class Receiver:
 
     ``secrets`` are those whose signatures it accepts; they may be changed at any time. ``ca_pem`` is what to
     trust when connecting. ``received`` holds every request in order, ``accepted`` counts the connections.
+
+    OPTIONS is apart from that: ``asked`` holds such requests, ``permission`` is how they are answered. They
+    are not on record, and no behaviour is done to them but ``down``.
     """
 
     def __init__(
@@ -46,6 +50,8 @@ class Receiver:
         self.secrets = tuple(secrets)
         self.ca_pem = ca_pem
         self.received: list[Received] = []
+        self.asked: list[Received] = []
+        self.permission = _PERMITS
         self.accepted = 0
         self._tls = tls
         self._elapsed = elapsed
@@ -117,6 +123,10 @@ class Receiver:
         try:
             with suppress(OSError, h11.RemoteProtocolError):
                 while (received := await conversation.next(self._begin)) is not None:
+                    if received.method == "OPTIONS":
+                        self.asked.append(received)
+                        await conversation.answer(self.permission)
+                        continue
                     delay, behaviour = self._plan(received)
                     self._note(received, delay, behaviour)
                     await asyncio.sleep(delay)
@@ -126,8 +136,8 @@ class Receiver:
             with suppress(OSError):
                 await writer.wait_closed()
 
-    def _begin(self, target: str, headers: Headers) -> Arrival:
-        return Arrival(self.name, self.secrets, target, headers)
+    def _begin(self, method: str, target: str, headers: Headers) -> Arrival:
+        return Arrival(self.name, self.secrets, method, target, headers)
 
     def _plan(self, received: Received) -> tuple[float, Behaviour]:
         """Return the delay of the answer in seconds, and what says how to answer."""

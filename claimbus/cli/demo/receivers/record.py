@@ -37,6 +37,7 @@ class Received:
     sha256: str
     body: bytes | None
     verified: bool
+    method: str = "POST"
     answered: str = ""
     delay: float = 0.0
     wall: float = field(default_factory=time.time)
@@ -79,9 +80,12 @@ class Received:
 class Arrival:
     """A request while it arrives: its body is digested as it comes, and kept only while it is small."""
 
-    def __init__(self, receiver: str, secrets: Sequence[str], target: str, headers: Headers) -> None:
+    def __init__(
+        self, receiver: str, secrets: Sequence[str], method: str, target: str, headers: Headers
+    ) -> None:
         self._receiver = receiver
         self._secrets = secrets
+        self._method = method
         self._target = target
         self._headers = headers
         self._by_name = dict(headers)
@@ -106,6 +110,7 @@ class Arrival:
         body = None if self._kept is None else bytes(self._kept)
         return Received(
             receiver=self._receiver,
+            method=self._method,
             target=self._target,
             headers=self._headers,
             event=_event(self._by_name, body),

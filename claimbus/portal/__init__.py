@@ -1,0 +1,1 @@
+"""The HTTP face of the bus: claims, streams and events for other programs."""

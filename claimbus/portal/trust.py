@@ -1,0 +1,147 @@
+"""Whether a client certificate is genuine: its chain, up to an authority that counts now."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+import structlog
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.verification import (
+    Criticality,
+    ExtensionPolicy,
+    Policy,
+    PolicyBuilder,
+    Store,
+    VerificationError,
+)
+
+from claimbus.database import authorities
+from claimbus.database.authorities import Authority
+from claimbus.database.engine import Database
+from claimbus.events.errors import ClaimbusError, UnavailableError
+
+FRESH_EVERY: Final = 30.0
+"""Seconds between looks at the database. What is known of an authority's period counts to the second."""
+
+REMEMBERED: Final = 1000
+"""Chains that are not verified anew at each request: it takes 0.2 ms."""
+
+_log = structlog.get_logger("claimbus.portal.trust")
+
+
+class UntrustedError(ClaimbusError):
+    """A certificate that does not count; the message says why, for the log."""
+
+
+class _Verified(NamedTuple):
+    subject: str
+    until: datetime
+    by: tuple[Authority, ...]
+
+
+class Trust:
+    """The authorities that the database knows, and whom they vouch for."""
+
+    def __init__(self, database: Database) -> None:
+        """Trust nobody before the first `refresh`."""
+        self._database = database
+        self._known: tuple[Authority, ...] = ()
+        self._verified: OrderedDict[tuple[bytes, ...], _Verified] = OrderedDict()
+
+    async def refresh(self) -> None:
+        """Read the authorities anew. Raises DatabaseUnavailableError."""
+        self._known = await self._database.read(authorities.find)
+
+    async def keep_fresh(self) -> None:
+        """Read the authorities, now and again and again, until cancelled."""
+        while True:
+            try:
+                await self.refresh()
+            except UnavailableError as away:
+                _log.warning("authorities not refreshed", reason=str(away), next="keep those known")
+            await asyncio.sleep(FRESH_EVERY)
+
+    def authorities(self, now: datetime) -> tuple[Authority, ...]:
+        """Return those that count at a moment."""
+        return tuple(one for one in self._known if one.counts(now))
+
+    def subject(self, chain: Sequence[bytes]) -> str:
+        """Return the subject (RFC 4514) of a chain's first certificate, once all of it counts now.
+
+        ``chain`` is in DER, the client's own certificate first; the others may lead to the authority. Raises
+        UntrustedError.
+        """
+        now, key = datetime.now(UTC), tuple(chain)
+        counting = self.authorities(now)
+        found = self._verified.get(key)
+        if found is None or found.by != counting or now > found.until:
+            self._verified.pop(key, None)
+            found = self._verified[key] = _verified(chain, counting, now)
+            if len(self._verified) > REMEMBERED:
+                self._verified.popitem(last=False)
+        return found.subject
+
+    def seen(self) -> dict[bytes, datetime]:
+        """Return the clients' certificates (DER) that were verified of late, and until when each counts."""
+        return {chain[0]: found.until for chain, found in self._verified.items()}
+
+
+def _verified(chain: Sequence[bytes], by: tuple[Authority, ...], now: datetime) -> _Verified:
+    if not by:
+        raise UntrustedError("no authority counts now")
+    try:
+        client, *between = map(x509.load_der_x509_certificate, chain)
+        store = Store([x509.load_pem_x509_certificate(one.pem.encode()) for one in by])
+        verifier = (
+            PolicyBuilder()
+            .store(store)
+            .time(now)
+            .extension_policies(ca_policy=_AUTHORITIES, ee_policy=_CLIENTS)
+            .build_client_verifier()
+        )
+        path = verifier.verify(client, between).chain
+        subject = client.subject.rfc4514_string()
+    except (VerificationError, ValueError) as wrong:
+        raise UntrustedError(f"{wrong!s:.300}") from wrong
+    if not subject:
+        raise UntrustedError("the certificate has no subject")
+    return _Verified(subject, min(one.not_valid_after_utc for one in path), by)
+
+
+def _signs(_: Policy, __: x509.Certificate, usage: x509.KeyUsage | None) -> None:
+    if usage is not None and not usage.key_cert_sign:
+        raise ValueError("an authority's key is not for signing certificates")
+
+
+def _is_authority(_: Policy, __: x509.Certificate, constraints: x509.BasicConstraints) -> None:
+    if not constraints.ca:
+        raise ValueError("signed by what is no authority")
+
+
+def _is_no_authority(_: Policy, __: x509.Certificate, constraints: x509.BasicConstraints | None) -> None:
+    if constraints is not None and constraints.ca:
+        raise ValueError("is an authority's own")
+
+
+def _is_for_clients(_: Policy, __: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:
+    for_all = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+    if usage is not None and for_all.isdisjoint(usage):
+        raise ValueError("is not for clients")
+
+
+# The library's own policies are those of the public web (a DNS name in each certificate, key identifiers),
+# which companies' authorities seldom follow. It checks dates, signatures, path lengths and name constraints,
+# and refuses critical extensions that it does not know, whatever the policy.
+_CLIENTS: Final = (
+    ExtensionPolicy.permit_all()
+    .may_be_present(x509.BasicConstraints, Criticality.AGNOSTIC, _is_no_authority)
+    .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _is_for_clients)
+)
+_AUTHORITIES: Final = (
+    ExtensionPolicy.permit_all()
+    .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _is_authority)
+    .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _signs)
+)

@@ -1,0 +1,87 @@
+"""``claimbus access``: who may use the portal."""
+
+from datetime import datetime
+
+import pytest
+import trustme
+
+from tests.cli.terminal import Terminal
+
+
+@pytest.fixture
+def with_participant(terminal: Terminal) -> Terminal:
+    terminal("participants", "add", "PGAE", "--organisation", "Pacific")
+    return terminal
+
+
+def test_a_token_is_shown_once_listed_and_revoked(with_participant: Terminal) -> None:
+    terminal = with_participant
+    add = ("access", "tokens", "add", "PGAE's daemon", "--role", "participant", "--participant", "PGAE")
+    added = terminal(*add, "--lives", "30d", "--actor", "jane", "--reason", "asked for", "--json").json
+    assert added["token"].startswith("cbt_")
+    lives = datetime.fromisoformat(added["expires_at"]) - datetime.fromisoformat(added["created_at"])
+    assert (added["roles"], added["participant"], lives.days) == (["participant"], "PGAE", 30)
+    listed = terminal("access", "tokens", "list")
+    assert "PGAE's daemon" in listed.out
+    assert added["token"] not in listed.out
+    revoked = terminal("access", "tokens", "revoke", added["id"], "--json").json
+    assert revoked["revoked_at"]
+    entries = terminal("audit", "list", "--kind", "token", "--json").json
+    assert [(one["action"], one["object_id"]) for one in entries] == [
+        ("revoked", added["id"]),
+        ("added", added["id"]),
+    ]
+    assert added["token"] not in str(entries)
+    assert "cannot be shown again" in terminal(*add).err
+
+
+def test_a_certificate_is_known_by_its_subject_or_by_its_file(with_participant: Terminal) -> None:
+    terminal = with_participant
+    issued = trustme.CA().issue_cert("a@b.example", common_name="uaa", organization_name="Pacific")
+    file = terminal.directory / "uaa.pem"
+    issued.cert_chain_pems[0].write_to_path(file)
+    add = ("access", "certificates", "add")
+    by_file = terminal(*add, file, "--role", "uaa", "--organisation", "Pacific", "--json").json
+    assert by_file["subject"].startswith("CN=uaa,")
+    named = terminal(*add, "CN=ops,O=ISO", "--role", "operator", "--role", "admin", "--json").json
+    assert (named["subject"], named["roles"]) == ("CN=ops,O=ISO", ["admin", "operator"])
+    assert len(terminal("access", "certificates", "list", "--json").json) == 2
+    assert terminal("access", "certificates", "revoke", named["id"], "--json").json["revoked_at"]
+
+
+def test_an_authority_counts_for_a_period(terminal: Terminal) -> None:
+    file = terminal.directory / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(file)
+    assert "client certificates do not count" in terminal("access", "authorities", "list").err
+    period = ("--from", "2026-01-01T00:00Z", "--to", "2036-01-01T00:00Z")
+    added = terminal("access", "authorities", "add", file, *period, "--json").json
+    assert (added["counts_from"], added["counts_to"]) == ("2026-01-01T00:00:00Z", "2036-01-01T00:00:00Z")
+    assert added["expires_at"]
+    ended = terminal(
+        "access", "authorities", "revoke", added["id"], "--at", "2030-01-01T00:00Z", "--json"
+    ).json
+    assert ended["counts_to"] == "2030-01-01T00:00:00Z"
+    (listed,) = terminal("access", "authorities", "list", "--json").json
+    assert listed == ended
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "reason"),
+    [
+        (["tokens", "add", "a", "--role", "participant"], 1, "role: participant goes with"),
+        (["tokens", "add", "a", "--role", "uaa", "--participant", "NONE"], 1, "there is no participant"),
+        (
+            ["tokens", "add", "a", "--role", "operator", "--participant", "PGAE"],
+            1,
+            "role: operator is the ISO's",
+        ),
+        (["tokens", "add", "a", "--role", "operator", "--lives", "900d"], 1, "expires: must be within"),
+        (["tokens", "add", "a", "--role", "emperor"], 2, "emperor"),
+        (["tokens", "add", "a"], 2, "--role"),
+        (["tokens", "revoke", "tok_none"], 1, "there is no token"),
+        (["certificates", "add", "daemon", "--role", "operator"], 1, "subject: 'daemon' is no name"),
+        (["authorities", "add", "none.pem"], 1, "none.pem: No such file"),
+    ],
+)
+def test_what_is_wrong_is_told(with_participant: Terminal, typed: list[str], code: int, reason: str) -> None:
+    assert reason in with_participant("access", *typed, code=code).err

@@ -1,0 +1,186 @@
+"""The listener: what TLS lets in, how it ends, and what it says of its health."""
+
+import asyncio
+import hashlib
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import trustme
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from claimbus.cli.settings import Settings
+from claimbus.database.access import Role
+from claimbus.events.errors import ConfigurationError
+from claimbus.events.event import ALL
+from claimbus.events.stream import SUBPROTOCOL, CloseCode
+from claimbus.events.tls import client_context
+from claimbus.portal.serve import serve
+from claimstore.claim import CheckedIn
+from tests.claimstore.samples import an_event, noise
+from tests.events.test_tls import only_tls_1_1
+from tests.portal.portals import Portal, identity, subject_of
+from tests.portal.processes import PortalProcess, portal_process
+from tests.waiting import eventually
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+async def process(portal: Portal, settings: Settings, tmp_path: Path) -> AsyncIterator[PortalProcess]:
+    """A second portal on the same servers, with the same certificate, as a process."""
+    async with portal_process(settings, tmp_path / "portal.pem") as process:
+        yield process
+
+
+def authority_file(portal: Portal, directory: Path) -> Path:
+    file = directory / "ca.pem"
+    portal.ca.cert_pem.write_to_path(file)
+    return file
+
+
+async def test_everybody_may_ask_whether_it_lives_and_is_ready(portal: Portal) -> None:
+    assert (await portal.get("/healthz")).json == {"status": "ok"}
+    ready = await portal.get("/readyz")
+    assert (ready.status, ready.json) == (200, {"database": True, "redis": True, "rabbitmq": True})
+
+
+async def test_metrics_are_for_operators(portal: Portal) -> None:
+    portal.participant("PGAE")
+    assert (await portal.get("/metrics")).status == 401
+    assert (await portal.get("/metrics", token=portal.token_of("PGAE"))).status == 403
+    assert (await portal.get("/metrics", token=portal.token(Role.OPERATOR))).status == 200
+
+
+async def test_its_interface_is_documented(portal: Portal) -> None:
+    assert (await portal.get("/docs")).status == 200
+    paths = (await portal.get("/openapi.json")).json["paths"]
+    assert {"get", "head"} <= paths["/v1/claims/{claim_id}"].keys()
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v2", 404), ("DELETE", "/healthz", 405)])
+async def test_every_error_is_a_problem_document(portal: Portal, method: str, path: str, status: int) -> None:
+    got = await portal.ask(method, path)
+    assert (got.status, got.headers["content-type"]) == (status, "application/problem+json")
+    assert got.json["status"] == status
+    assert got.json["title"]
+
+
+async def test_a_client_that_speaks_tls_1_1_only_is_refused(portal: Portal, tmp_path: Path) -> None:
+    old = only_tls_1_1(ssl.create_default_context(cafile=authority_file(portal, tmp_path)))
+    port = urlsplit(portal.url).port
+    with pytest.raises((ssl.SSLError, ConnectionResetError)):  # asyncio drops the alert sometimes
+        await asyncio.open_connection("127.0.0.1", port, ssl=old)
+
+
+async def test_a_renewed_certificate_is_shown_without_a_restart(portal: Portal, tmp_path: Path) -> None:
+    def shown() -> str:
+        address = ("127.0.0.1", urlsplit(portal.url).port or 0)
+        return ssl.get_server_certificate(address)
+
+    first = await asyncio.to_thread(shown)
+    assert await asyncio.to_thread(shown) == first
+    portal.ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "portal.pem")
+    assert await asyncio.to_thread(shown) != first
+    (tmp_path / "portal.pem").write_text("half a certificate")
+    assert await asyncio.to_thread(shown) != first  # the one of before
+
+
+@pytest.mark.parametrize(
+    ("listen", "certificate", "setting"),
+    [
+        ("8443", None, "portal_listen"),
+        ("nowhere.invalid:1", None, "portal_listen"),
+        ("127.0.0.1:99999", None, "portal_listen"),
+        ("127.0.0.1:1/path", None, "portal_listen"),
+        ("0.0.0.0:0", None, "portal_certificate_file"),
+        (":0", None, "portal_certificate_file"),
+        ("127.0.0.1:0", Path("none.pem"), "portal_certificate_file"),
+    ],
+)
+async def test_a_wrong_setting_stops_the_start_with_its_name(
+    portal: Portal, listen: str, certificate: Path | None, setting: str
+) -> None:
+    with pytest.raises(ConfigurationError) as wrong:
+        await serve(portal.services, listen=listen, certificate_file=certificate, stop=asyncio.Event())
+    assert wrong.value.field == setting
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_client_certificate_is_seen_by_requests_and_streams(
+    portal: Portal, settings: Settings, tmp_path: Path, newest: ssl.TLSVersion
+) -> None:
+    """On the event loop that it has in production."""
+    portal.participant("PGAE")
+    portal.known(subject_of("daemon"), Role.PARTICIPANT, participant="PGAE")
+    ca = trustme.CA()
+    await portal.trusted(ca)
+    shown = tmp_path / "daemon.pem"
+    shown.write_bytes(identity(ca, "daemon"))
+    async with portal_process(settings, tmp_path / "portal.pem") as process:
+        for certificate, status, code in (
+            (shown, 404, CloseCode.NOT_ENTITLED),
+            (None, 401, CloseCode.UNAUTHENTICATED),
+        ):
+            tls = client_context(ca_file=authority_file(portal, tmp_path), certificate_file=certificate)
+            tls.maximum_version = newest
+            reader, writer = await asyncio.open_connection("127.0.0.1", process.port, ssl=tls)
+            writer.write(b"GET /v1/claims/none HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            assert (await reader.read()).startswith(f"HTTP/1.1 {status} ".encode())
+            writer.close()
+            await writer.wait_closed()
+            stream = f"wss://127.0.0.1:{process.port}/v1/endpoints/none/stream"
+            async with connect(stream, ssl=tls, subprotocols=[Subprotocol(SUBPROTOCOL)]) as websocket:
+                with pytest.raises(ConnectionClosed):
+                    await websocket.recv()
+                assert websocket.close_code == code
+
+
+async def test_a_stop_lets_a_download_end(portal: Portal, process: PortalProcess, tmp_path: Path) -> None:
+    portal.participant("PGAE")
+    token, body = portal.token_of("PGAE"), noise(32 * MIB)
+    place = await large_claim(portal, body)
+    tls = client_context(ca_file=authority_file(portal, tmp_path))
+    reader, writer = await asyncio.open_connection("127.0.0.1", process.port, ssl=tls)
+    request = f"GET /v1/claims/{place.claim_id} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n"
+    writer.write(request.encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b"200 OK" in head
+    process.terminate()
+
+    def is_closed() -> bool:
+        with socket.socket() as other:
+            return other.connect_ex(("127.0.0.1", process.port)) != 0
+
+    await eventually(is_closed)
+    assert await reader.readexactly(len(body)) == body
+    writer.close()
+    await process.process.wait()
+    assert process.process.returncode == 0, "".join(process.log)
+
+
+async def test_a_body_of_64_mib_takes_less_than_32_mib_of_memory(
+    portal: Portal, process: PortalProcess, tmp_path: Path
+) -> None:
+    portal.participant("PGAE")
+    token = portal.token_of("PGAE")
+    body = noise(64 * MIB)
+    place = await large_claim(portal, body)
+    portal.url, own = process.url, portal.url
+    small = await portal.claim()
+    for _ in range(20):
+        assert (await portal.get(f"/v1/claims/{small.claim_id}", token=token)).status == 200
+    before = process.memory()
+    got = await portal.get(f"/v1/claims/{place.claim_id}", token=token)
+    assert hashlib.sha256(got.body).digest() == hashlib.sha256(body).digest()
+    assert process.memory() - before < 32 * MIB
+    portal.url = own
+
+
+async def large_claim(portal: Portal, body: bytes) -> CheckedIn:
+    return await portal.services.store.check_in(an_event(body=body, audience=ALL))

@@ -1,0 +1,327 @@
+"""What happens around an open stream: keepers, portals, servers and slow readers, and nothing is lost."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from claimbus.cli.settings import Settings
+from claimbus.events.stream import MAX_BODY, CloseCode
+from claimbus.portal import stream_connection, stream_window
+from tests.claimstore.private import PrivateRedis
+from tests.claimstore.samples import noise
+from tests.portal.streams import (
+    Stage,
+    identities,
+    open_stage,
+    portal_process,
+    stage,
+    stream_settings,
+)
+from tests.waiting import eventually
+
+__all__ = ["stage", "stream_settings"]
+
+
+async def test_a_paused_endpoint_keeps_its_stream_and_its_events(stage: Stage) -> None:
+    endpoint = await stage.endpoint("PGAE")
+    async with stage.stream(endpoint, "PGAE") as client:
+        await stage.publish("PGAE", count=2)
+        one, other = await client.take(2)
+        await client.ack(one)
+        await stage.turn(endpoint, "pause")
+        await client.ack(other)  # answers to what is out are heard
+        assert len(await stage.attempts(endpoint, 2)) == 2
+        sent = await stage.publish("PGAE", count=3)
+        assert await stage.left(endpoint) == 3
+        assert await client.nothing_comes()
+        await stage.turn(endpoint, "resume")
+        assert identities(await client.take(3)) == sent
+
+
+async def test_an_endpoint_that_is_removed_or_disabled_closes_its_streams(stage: Stage) -> None:
+    removed, disabled = await stage.endpoint("PGAE"), await stage.endpoint("PGAE", mode="claim")
+    async with stage.stream(removed, "PGAE") as one, stage.stream(disabled, "PGAE") as other:
+        await stage.opened(2)
+        await stage.turn(removed, "remove")
+        await stage.turn(disabled, "disable")
+        assert await one.closed() == CloseCode.NO_STREAM
+        assert await other.closed() == CloseCode.DISABLED
+
+
+async def test_a_change_counts_for_what_comes_after_it(stage: Stage) -> None:
+    endpoint = await stage.endpoint("PGAE")
+    async with stage.stream(endpoint, "PGAE") as client:
+        await stage.publish("PGAE")
+        [inline] = await client.take()
+        assert inline.body is not None
+        await stage.change(endpoint, mode="claim")
+
+        async def by_reference() -> bool:
+            await stage.publish("PGAE")
+            [delivery] = await client.take()
+            await client.ack(delivery)
+            return delivery.dataref is not None
+
+        await eventually(by_reference)
+
+
+async def test_a_new_generation_of_the_queue_loses_nothing(stage: Stage) -> None:
+    endpoint = await stage.endpoint("PGAE")
+    async with stage.stream(endpoint, "PGAE", prefetch=2) as client:
+        sent = await stage.publish("PGAE", count=6)
+        first = await client.take(2)
+        newer = await stage.change(endpoint, ordered=True)
+        assert newer.generation == 2
+        sent += await stage.publish("PGAE", count=2)
+        await client.ack(*first)
+        while set(identities(client.got)) != set(sent):
+            await client.ack(*await client.take())
+        await stage.attempts(endpoint, 8)
+    assert await stage.left(endpoint) == 0
+    assert await stage.left(newer) == 0
+
+
+async def test_a_portal_that_stops_waits_for_answers_and_hands_back_the_rest(
+    stream_settings: Settings, tmp_path: Path
+) -> None:
+    async with open_stage(stream_settings, tmp_path) as stage:
+        stage.participant("PGAE")
+        endpoint = await stage.endpoint("PGAE")
+        async with stage.stream(endpoint, "PGAE", prefetch=3) as client:
+            await stage.publish("PGAE", count=5)
+            taken = await client.take(3)
+            stage.services.stopping.set()
+            assert await client.nothing_comes()
+            await client.ack(*taken)
+            assert await client.closed() == CloseCode.STOPPING
+            assert len(client.got) == 3
+        assert len(await stage.attempts(endpoint, 3)) == 3
+        assert await stage.left(endpoint) == 2
+        async with stage.stream(endpoint, "PGAE") as late:
+            assert await late.closed() == CloseCode.STOPPING
+
+
+async def test_a_killed_portal_loses_nothing_and_another_goes_on(
+    stage: Stage, stream_settings: Settings
+) -> None:
+    endpoint = await stage.endpoint("PGAE")
+    sent = await stage.publish("PGAE", count=60)
+    async with (
+        portal_process(stage, stream_settings) as (process, url),
+        stage.stream(endpoint, "PGAE", prefetch=16, url=url) as client,
+    ):
+        acked = await client.take(16)
+        await client.ack(*acked)
+        out = await client.take(8)
+        process.send_signal(signal.SIGKILL)
+        await client.closed()
+    async with stage.stream(endpoint, "PGAE", prefetch=16) as successor:
+        while not set(identities(out)) <= set(identities(successor.got)):
+            await successor.ack(*await successor.take())
+        while set(identities(acked + successor.got)) != set(sent):
+            await successor.ack(*await successor.take())
+        recorded = await stage.attempts(endpoint, len(sent))
+    assert {row.verdict for row in recorded} == {"delivered"}
+    assert {row.message_id for row in recorded} == set(sent)
+    assert await stage.left(endpoint) == 0
+
+
+async def test_two_portals_share_an_endpoint_and_each_event_comes_once(
+    stage: Stage, stream_settings: Settings
+) -> None:
+    endpoint = await stage.endpoint("PGAE")
+    async with (
+        portal_process(stage, stream_settings) as (process, url),
+        stage.stream(endpoint, "PGAE", prefetch=8) as here,
+        stage.stream(endpoint, "PGAE", prefetch=8, url=url) as there,
+    ):
+        answering = [asyncio.create_task(client.ack_all()) for client in (here, there)]
+        sent = await stage.publish("PGAE", count=100)
+        await stage.attempts(endpoint, 100)
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+        here.cut()
+        await asyncio.gather(*answering)
+    assert sorted(identities(here.got + there.got)) == sorted(sent)
+    assert here.got
+    assert there.got
+
+
+async def test_a_lost_connection_to_rabbitmq_repeats_what_was_unacked(stage: Stage) -> None:
+    endpoint = await stage.endpoint("PGAE")
+    async with stage.stream(endpoint, "PGAE") as client:
+        sent = await stage.publish("PGAE", count=3)
+        before = await client.take(3)
+        stage.services.consuming.abandon("a test")
+        after = await client.take(3)
+        await client.ack(*before)  # heard, and ignored
+        assert sorted(identities(after)) == sorted(sent)
+        await client.ack(*after)
+        assert len(await stage.attempts(endpoint, 3)) == 3
+    assert await stage.left(endpoint) == 0
+
+
+async def test_without_the_database_nothing_more_is_sent(stage: Stage) -> None:
+    endpoint = await stage.endpoint("PGAE")
+    async with stage.stream(endpoint, "PGAE") as client:
+        await stage.publish("PGAE")
+        with stage.locked_database():
+            await client.ack(*await client.take())
+            await eventually(lambda: not stage.services.streams._supply.recorder.available)
+            await stage.redeliver(endpoint, stage.event("PGAE"))
+            assert await client.nothing_comes()
+        await client.ack(*await client.take())
+        await stage.attempts(endpoint, 2)
+    assert await stage.left(endpoint) == 0
+
+
+@pytest.fixture
+def private_redis(tmp_path: Path) -> Iterator[PrivateRedis]:
+    redis = PrivateRedis(tmp_path)
+    redis.start()
+    redis.wait()
+    yield redis
+    redis.kill()
+
+
+@pytest.fixture
+def with_private_redis(stream_settings: Settings, private_redis: PrivateRedis) -> Settings:
+    return stream_settings.model_copy(update={"redis_url": private_redis.url, "redeem_cache": 0})
+
+
+async def test_without_redis_a_stream_waits_and_goes_on(
+    with_private_redis: Settings, private_redis: PrivateRedis, tmp_path: Path
+) -> None:
+    async with open_stage(with_private_redis, tmp_path) as stage:
+        stage.participant("PGAE")
+        endpoint = await stage.endpoint("PGAE")
+        sent = await stage.publish("PGAE", count=3)
+        private_redis.kill()
+        async with stage.stream(endpoint, "PGAE") as client:
+            assert await client.nothing_comes()
+            private_redis.start()
+            taken = await client.take(3)
+            await client.ack(*taken)
+            rows = await stage.attempts(endpoint, 3)
+        assert sorted(identities(taken)) == sorted(sent)
+        assert {(row.verdict, row.attempt) for row in rows} == {("delivered", 1)}
+
+
+async def test_a_stream_is_closed_when_redis_is_away_for_long(
+    with_private_redis: Settings,
+    private_redis: PrivateRedis,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream_connection, "PATIENCE", 1.0)
+    async with open_stage(with_private_redis, tmp_path) as stage:
+        stage.participant("PGAE")
+        endpoint = await stage.endpoint("PGAE")
+        await stage.publish("PGAE")
+        private_redis.kill()
+        async with stage.stream(endpoint, "PGAE") as client:
+            assert await client.closed() == CloseCode.UNAVAILABLE
+        assert await stage.left(endpoint) == 1
+        private_redis.start()
+        private_redis.wait()
+
+
+async def test_a_stream_waits_for_a_queue_that_is_not_there_yet(stage: Stage) -> None:
+    endpoint = await stage.endpoint("PGAE", provisioned=False)
+    async with stage.stream(endpoint, "PGAE") as client:
+        assert await client.nothing_comes()
+        await stage.provision(endpoint)
+        await stage.publish("PGAE")
+        await client.take()
+
+
+async def test_what_is_not_answered_for_long_goes_back(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_connection, "UNANSWERED_AT_MOST", 0.5)
+    endpoint = await stage.endpoint("PGAE")
+    async with stage.stream(endpoint, "PGAE") as client:
+        await stage.publish("PGAE")
+        assert await client.closed() == stream_connection.UNANSWERED
+    assert await stage.left(endpoint) == 1
+
+
+async def test_what_waits_behind_a_slow_reader_goes_to_another(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_connection, "WAITING_AT_MOST", 0.5)
+    endpoint = await stage.endpoint("PGAE")
+    async with stage.stream(endpoint, "PGAE", prefetch=2) as slow:
+        sent = await stage.publish("PGAE", count=6)
+        held = await slow.take(2)
+        async with stage.stream(endpoint, "PGAE", prefetch=2) as quick:
+            for _ in range(4):
+                await quick.ack(*await quick.take())
+            await slow.ack(*held)
+            await stage.attempts(endpoint, 6)
+        assert sorted(identities(slow.got + quick.got)) == sorted(sent)
+
+
+async def test_an_ordered_delivery_that_waits_for_long_is_taken_up_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pause goes on where it was, and RabbitMQ never sees it unacked for half an hour."""
+    monkeypatch.setattr(stream_connection, "UNACKED_AT_MOST", 0.2)
+    endpoint = await stage.endpoint("PGAE", ordered=True)
+    async with stage.stream(endpoint, "PGAE") as client:
+        await stage.publish("PGAE")
+        [delivery] = await client.take()
+        await client.nack(delivery, "no")
+        [again] = await client.take()
+        assert (again.message_id, again.attempt) == (delivery.message_id, 2)
+        await client.ack(again)
+        assert len(await stage.attempts(endpoint, 2)) == 2
+
+
+async def test_a_slow_reader_costs_a_bounded_amount_of_memory(stage: Stage) -> None:
+    endpoint = await stage.endpoint("PGAE")
+    body = noise(MAX_BODY)
+    events = [stage.event("PGAE", body=body) for _ in range(60)]
+    await stage.producer.publish_many(events, fresh=True)
+    async with stage.stream(endpoint, "PGAE", prefetch=256, reads_at_most=1) as client:
+        sent = stage.services.registry.get_sample_value
+        await eventually(lambda: (sent("claimbus_unanswered_deliveries") or 0) >= stream_window.RUNNERS)
+        await asyncio.sleep(0.5)
+        assert (sent("claimbus_unanswered_deliveries") or 0) < len(events) - 10
+        for _ in events:
+            await client.ack(*await client.take())
+        await stage.attempts(endpoint, len(events))
+    assert sorted(identities(client.got)) == sorted(event.identity for event in events)
+
+
+async def test_many_clients_that_come_and_go_at_once_hurt_nobody(stage: Stage) -> None:
+    endpoint = await stage.endpoint("PGAE")
+    stage.participant("SCE1")
+    calm = await stage.endpoint("SCE1")
+    async with stage.stream(calm, "SCE1") as client:
+        sent = await stage.publish("SCE1")
+        taken = await client.take()
+        for _ in range(10):
+            async with stage.stream(endpoint, "PGAE"):
+                pass
+        await client.ack(*taken)
+        assert len(await stage.attempts(calm, 1)) == 1
+        assert await client.nothing_comes()  # its deliveries were never void
+    assert identities(client.got) == sent
+
+
+async def test_a_peer_that_is_dead_is_noticed(
+    stream_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("claimbus.events.stream.PING_INTERVAL", 0.3)
+    monkeypatch.setattr("claimbus.events.stream.PING_TIMEOUT", 0.3)
+    async with open_stage(stream_settings, tmp_path) as stage:
+        stage.participant("PGAE")
+        endpoint = await stage.endpoint("PGAE")
+        [sent] = await stage.publish("PGAE")
+        async with stage.stream(endpoint, "PGAE") as dead, stage.stream(endpoint, "PGAE") as alive:
+            await dead.take()
+            dead.socket.transport.pause_reading()
+            [delivery] = await alive.take()
+            assert delivery.message_id == sent
