@@ -66,11 +66,9 @@ class Disposition:
 
     async def record(self, endpoint: Endpoint, work: Work, trial: Trial, step: Step) -> None:
         """Record the attempt and return when that is done; nothing else happens."""
-        recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._recorder.record(
-            self._row(endpoint, work, trial, step), lambda: recorded.set_result(None), urgent=True
-        )
-        await recorded
+        recorded = asyncio.Event()
+        self._recorder.record(self._row(endpoint, work, trial, step), recorded.set, urgent=True)
+        await recorded.wait()
 
     def refuse(self, delivery: Delivery, endpoint: Endpoint, reason: str) -> None:
         """Make an undecodable ticket a dead letter with its bytes. There is no attempt to record."""

@@ -44,9 +44,9 @@ class Reconciled:
     ``doubtful`` is how many more are open, or never were meant to be: their endpoint was bound or unbound
     just then. Of ``unknown`` events it cannot be told for whom they were, because the claim is gone, or when.
 
-    ``complete``: nothing is lost, for as many are open as wait, endpoint by endpoint. Of a chosen period it is
-    said when nothing is open, for queues do not tell of when their messages are. ``settled``: nothing is lost,
-    open or waiting.
+    ``complete``: nothing is lost, for as many are open as wait, endpoint by endpoint. Of a chosen period it
+    is said when nothing is open, for queues do not tell of when their messages are. ``settled``: nothing is
+    lost, open or waiting.
     """
 
     open: tuple[OpenDelivery, ...]

@@ -196,6 +196,8 @@ class Streams:
                     await self._inform({one for one in self._open if one.endpoint.id in announced})
             except UnavailableError as away:
                 _log.warning("endpoints not looked at", reason=str(away), next="try again")
+            except Exception:  # noqa: BLE001 - logged; the next look must come
+                _log.exception("endpoints not looked at", next="try again")
 
     async def _inform(self, streams: set[Stream]) -> None:
         ids = {stream.endpoint.id for stream in streams}

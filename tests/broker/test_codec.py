@@ -71,15 +71,16 @@ def test_a_retry_without_an_endpoint_is_refused() -> None:
 
 
 @given(
-    tickets,
-    st.none() | names,
-    names,
-    st.text(max_size=3000),
-    st.integers(0, 50),
-    st.none() | st.integers(100, 599),
-    st.none() | st.integers(1, 2**40),
+    sent=tickets,
+    endpoint=st.none() | names,
+    cause=names,
+    detail=st.text(max_size=3000),
+    attempts=st.integers(0, 50),
+    status=st.none() | st.integers(100, 599),
+    died=st.none() | st.integers(1, 2**40),
 )
 def test_a_letter_survives_the_wire(
+    *,
     sent: Ticket,
     endpoint: str | None,
     cause: str,

@@ -2,12 +2,13 @@
 
 import asyncio
 import hashlib
+import os
+import re
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import orjson
 import psutil
@@ -23,6 +24,7 @@ from tests.broker.proxy import proxy_before
 from tests.portal.portals import Got, Portal, identity, open_portal, subject_of
 from tests.producers.bus import Bus, open_bus
 
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "publishing.md").read_text()
 OWN = "urn:claimbus:test:market-desk"
 CLOSED = {"market": "dam", "trade_date": "2026-03-05", "occurrence": 1}
 JSON = {"ce-specversion": "1.0", "ce-type": "market.dam.closed", "content-type": "application/json"}
@@ -377,22 +379,26 @@ async def test_while_a_service_is_away_the_answer_says_so_and_later_the_same_is_
         assert [(one.status, one.json["duplicate"]) for one in found] == [(202, False)] * 2
 
 
-async def test_curl_is_enough(portal: Portal, publisher: str, bus: Bus, tmp_path: Path) -> None:
+async def test_what_the_documents_say_works_as_it_stands(
+    portal: Portal, publisher: str, bus: Bus, tmp_path: Path
+) -> None:
+    portal.participant("PGAE")
+    portal.participant("SCE1")
     portal.ca.cert_pem.write_to_path(tmp_path / "ca.pem")
-    (tmp_path / "body.json").write_bytes(orjson.dumps(CLOSED))
-    words = ["curl", "--silent", "--show-error", "--cacert", "ca.pem", f"{portal.url}/v1/events"]
-    words += ["-H", f"Authorization: Bearer {publisher}"]
-    for header in (
-        "Content-Type: application/json",
-        "ce-specversion: 1.0",
-        "ce-type: market.dam.closed",
-        "Idempotency-Key: close-of-5-march",
-        "Claimbus-Audience: all",
-    ):
-        words += ["-H", header]
-    words += ["--data-binary", "@body.json"]
-    done = await asyncio.to_thread(subprocess.run, words, cwd=tmp_path, capture_output=True, check=True)
-    assert orjson.loads(done.stdout)["duplicate"] is False
-    (ticket,) = await bus.hears(1)
-    age: Any = datetime.now(UTC) - (await bus.redeem(ticket)).event.time
+    (tmp_path / "results.zip").write_bytes(bytes(3 << 20))
+    commands = re.findall(r"^```sh\n(curl.*?)^```", DOCUMENT, flags=re.MULTILINE | re.DOTALL)
+    surroundings = {**os.environ, "BUS": portal.url, "TOKEN": publisher, "CA": "ca.pem"}
+    for command in commands:
+        done = await asyncio.to_thread(
+            subprocess.run, ["bash", "-c", command], cwd=tmp_path, env=surroundings, stdout=subprocess.PIPE
+        )
+        answer = orjson.loads(done.stdout)
+        assert all(one["duplicate"] is False for one in answer.get("results", [answer]))
+    tickets = await bus.hears(len(commands) + 1)
+    assert (await bus.redeem(tickets[1])).event.audience == frozenset({"PGAE", "SCE1"})
+    age = datetime.now(UTC) - (await bus.redeem(tickets[0])).event.time
     assert timedelta(0) <= age < timedelta(minutes=1)
+    documented = re.search(r'"message_id": "(evt_[^"]*)"', DOCUMENT)
+    assert documented is not None
+    in_production = identity_of("urn:claimbus:production:market-desk", "dam-closed-2026-03-05")
+    assert documented[1] == in_production

@@ -178,6 +178,40 @@ async def test_without_the_database_nothing_more_is_sent(stage: Stage) -> None:
     assert await stage.left(endpoint) == 0
 
 
+async def test_an_ack_that_is_not_recorded_does_not_count(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row comes before the AMQP ack: a crash between repeats the event and loses nothing."""
+    monkeypatch.setattr(stream_connection, "SETTLE_WITHIN", 0.5)
+    endpoint = await stage.endpoint("PGAE")
+    with stage.locked_database():
+        async with stage.stream(endpoint, "PGAE") as client:
+            await stage.publish("PGAE")
+            await client.ack(*await client.take())
+            await client.socket.close()
+        assert await stage.left(endpoint) == 1
+
+
+async def test_an_ordered_retry_that_is_broken_off_hurts_nobody(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is written once the database is back, when nobody waits for it any more."""
+    monkeypatch.setattr(stream_connection, "SETTLE_WITHIN", 0.2)
+    endpoint = await stage.endpoint("PGAE", ordered=True)
+    with stage.locked_database():
+        async with stage.stream(endpoint, "PGAE") as client:
+            await stage.publish("PGAE")
+            [delivery] = await client.take()
+            await client.nack(delivery, "no")
+            await client.socket.close()
+        assert await stage.left(endpoint) == 1
+    async with stage.stream(endpoint, "PGAE") as successor:
+        await successor.ack(*await successor.take())
+        rows = await stage.attempts(endpoint, 2)
+    assert [row.verdict for row in rows] == ["failed", "delivered"]
+    assert await stage.left(endpoint) == 0
+
+
 @pytest.fixture
 def private_redis(tmp_path: Path) -> Iterator[PrivateRedis]:
     redis = PrivateRedis(tmp_path)
