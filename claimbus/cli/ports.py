@@ -19,12 +19,10 @@ class PortRange(NamedTuple):
 def parse_ports(value: object) -> tuple[PortRange, ...]:
     """Read ``443,8443,9000-9099``, or a list of such. Raises ValueError."""
     parts = value if isinstance(value, list | tuple) else str(value).split(",")
-    return tuple(_range(part) for part in parts if part not in ("", " "))
+    return tuple(_range(part) for part in parts if str(part).strip())
 
 
 def _range(part: object) -> PortRange:
-    if isinstance(part, PortRange):
-        return part
     found = _RANGE.fullmatch(str(part).strip())
     if found is not None:
         first = int(found[1])

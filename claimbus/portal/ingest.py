@@ -7,7 +7,6 @@ confirmed the ticket, or that this was so before.
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends
@@ -134,7 +133,7 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
 
 
 def _accepted(receipt: Receipt) -> Response:
-    return JSONResponse(_told(receipt), HTTPStatus.ACCEPTED)
+    return JSONResponse(_told(receipt), 202)
 
 
 def _results(outcomes: list[Outcome]) -> Response:

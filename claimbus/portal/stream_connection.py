@@ -167,7 +167,8 @@ class Stream:
             if generation is not None and (wanted != generation or self._reopen):
                 await self._halt(within=SETTLE_WITHIN, answers=True)
                 generation, self._reopen = None, False
-            self._window.flowing = wanted is not None
+            if wanted is not None:
+                self._window.flow()
             if wanted is not None and not await self._consume(endpoint, anew=generation is None):
                 await asyncio.sleep(PAUSE)
                 continue

@@ -32,8 +32,8 @@ from consumers.work import Ready, Trial, Work
 TICKETS_PER_PLACE: Final = 4
 """Tickets fetched for each place in a window: the one that is out, those that wait for their row or ack."""
 
-RUNNERS: Final = 16
-"""Deliveries on their way out at once: to a slow reader, each holds a body of up to 1 MiB."""
+BATCH: Final = 16
+"""Deliveries that are redeemed and sent together; to a slow reader, each holds a body of up to 1 MiB."""
 
 LIGHT: Final = 16 * 1024
 """Bytes of the longest body that is kept in memory until its delivery is answered."""
@@ -80,8 +80,6 @@ class Window:
         send: Callable[[bytes], Awaitable[None]],
         lost: Callable[[], None],
     ) -> None:
-        self.flowing = False
-        """Whether deliveries may go out."""
         self.store_away = False
         """Whether the claim store had no answer when it was asked last."""
         self._endpoint = endpoint
@@ -97,9 +95,15 @@ class Window:
         self._unanswered: dict[int, _Sent] = {}
         self._settling: set[Work] = set()
         self._number = 0
-        self._runners = self._starting = self._giving = 0
+        self._flowing = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._wanted = asyncio.Event()
         self._moved = asyncio.Event()
+
+    @property
+    def flowing(self) -> bool:
+        """Whether deliveries may go out."""
+        return self._flowing
 
     @property
     def unanswered(self) -> int:
@@ -143,7 +147,7 @@ class Window:
         work = Work(delivery, ticket, time.monotonic(), ticket.attempt)
         self._unacked.add(work)
         self._backlog.append(work)
-        self._pump()
+        self._wanted.set()
 
     def voided(self, reason: str) -> None:
         """Forget what the broker took back; answers to it are heard and ignored."""
@@ -170,11 +174,17 @@ class Window:
             self._spawn(self._note_latest(sent.work, trial, sent.event))
         else:
             self._judge(sent.work, trial)
-        self._pump()
+        self._wanted.set()
+
+    def flow(self) -> None:
+        """Let deliveries go out, until `settle`."""
+        if not self._flowing:
+            self._flowing = True
+            self._spawn(self._give())
 
     async def settle(self, *, within: float, wanted: Callable[[], bool]) -> None:
         """Let nothing more out; wait for answers while they are ``wanted``, and for what follows."""
-        self.flowing = False
+        self._flowing = False
         deadline = time.monotonic() + within
         while self._settling or (self._unanswered and wanted()):
             if (left := deadline - time.monotonic()) <= 0:
@@ -194,68 +204,62 @@ class Window:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._runners = self._starting = self._giving = 0
         self.store_away = False
         for kept in (self._unacked, self._backlog, self._unanswered, self._settling):
             kept.clear()
 
-    def _pump(self) -> None:
-        """Have as many runners as the backlog asks for and the window has places."""
-        while (
-            self.flowing
-            and self._runners < RUNNERS
-            and self._starting < len(self._backlog)
-            and self._starting < self._places
-        ):
-            self._runners += 1
-            self._starting += 1
-            self._spawn(self._run())
-
-    @property
-    def _places(self) -> int:
-        """How many deliveries more may go out."""
-        return self._size - len(self._unanswered) - self._giving
-
-    async def _run(self) -> None:
-        self._starting -= 1
+    async def _give(self) -> None:
+        """Send what comes, batch by batch, as there are places for it."""
         try:
-            while self._backlog and self.flowing and self._places > 0:
-                self._giving += 1
-                try:
-                    await self._give(self._backlog.popleft())
-                finally:
-                    self._giving -= 1
-        finally:
-            self._runners -= 1
-
-    async def _give(self, work: Work) -> None:
-        """Send a delivery, unless something forbids it. A mistake of ours holds up this delivery alone."""
-        try:
-            await self._wait_for_turn(work)
-            ready = await self._supply.handler.prepare(self._endpoint, work)
-            if work.delivery.void or not self.flowing:
-                return
-            if isinstance(ready, Trial):
-                await self._not_sent(work, ready)
-            else:
-                self.store_away = False
-                await self._send(work, ready)
+            while True:
+                self._wanted.clear()
+                while self._flowing and (batch := await self._next_batch()):
+                    await self._send(batch)
+                await self._wanted.wait()
         except GoneError:
-            self.flowing = False
+            self._flowing = False
             self._lost()
-        except StoreUnavailableError as away:
-            await self._not_sent(
-                work, Trial(Outcome(Verdict.STORE_UNAVAILABLE, detail=str(away)), time.time())
-            )
-        except Exception:  # noqa: BLE001 - logged
-            _log.exception("not sent by a mistake of ours", message_id=work.ticket.message_id, next="requeue")
-            await asyncio.sleep(1)
-            self._unacked.discard(work)
-            work.delivery.requeue()
+
+    async def _next_batch(self) -> list[Work]:
+        """Take what can be sent now; where order or rate matter a single delivery, in its time."""
+        await self._supply.disposition.ready()
+        count = min(BATCH, len(self._backlog), self._size - len(self._unanswered))
+        if count > 0 and (self._endpoint.ordered or self._endpoint.rate_limit):
+            work = self._backlog.popleft()
+            await self._wait_for_turn(work)
+            return [work]
+        return [self._backlog.popleft() for _ in range(count)]
+
+    async def _send(self, batch: list[Work]) -> None:
+        """Send deliveries, but for those that something forbids, or a mistake of ours."""
+        found = await asyncio.gather(*map(self._prepare, batch), return_exceptions=True)
+        frames = []
+        for work, ready in zip(batch, found, strict=True):
+            if work.delivery.void or not self._flowing:
+                continue
+            if isinstance(ready, Ready):
+                frames.append(self._frame(work, ready))
+            elif isinstance(ready, Trial):
+                self._not_sent(work, ready)
+            else:
+                self._spawn(self._set_back(work, ready))
+        for frame in frames:
+            await self._send_frame(frame)
+        self.store_away = any(map(_is_store_away, found))
+        if self.store_away:
+            await asyncio.sleep(PAUSE)
+
+    async def _prepare(self, work: Work) -> Ready | Trial:
+        ready = await self._supply.handler.prepare(self._endpoint, work)
+        if isinstance(ready, Ready) and self._is_by_reference(ready):
+            try:
+                await self._supply.handler.hand_out(self._endpoint, ready.claim)
+            except StoreUnavailableError as away:
+                return Trial(Outcome(Verdict.STORE_UNAVAILABLE, detail=str(away)), ready.started)
+        return ready
 
     async def _wait_for_turn(self, work: Work) -> None:
-        """Wait for the database, the pause of a retry in place, and the rate."""
-        await self._supply.disposition.ready()
+        """Wait for the pause of a retry in place, and for the rate."""
         if self._endpoint.ordered and work.attempts == 0 and work.delivery.redelivered:
             with suppress(UnavailableError):
                 await self._resume(work)
@@ -263,26 +267,42 @@ class Window:
         if begin and (pause := begin - time.monotonic()) > 0:
             await asyncio.sleep(pause)
 
-    async def _send(self, work: Work, ready: Ready) -> None:
-        claim, event = ready.claim, ready.rendered.event
-        dataref = None
-        if self._endpoint.mode == "claim" or claim.chunks or len(event.body) > MAX_BODY:
-            await self._supply.handler.hand_out(self._endpoint, claim)
-            dataref = self._supply.claims_url + claim.id
+    def _is_by_reference(self, ready: Ready) -> bool:
+        too_large = ready.claim.chunks or len(ready.rendered.event.body) > MAX_BODY
+        return bool(too_large) or self._endpoint.mode == "claim"
+
+    def _frame(self, work: Work, ready: Ready) -> bytes:
+        """Return the frame of a delivery, which is out from here on."""
+        rendered, ticket, event = ready.rendered, work.ticket, ready.rendered.event
+        by_reference = self._is_by_reference(ready)
         self._number += 1
-        frame = _frame(self._number, work, ready, dataref)
+        frame = protocol.Delivery(
+            delivery=self._number,
+            attempt=work.attempts + 1,
+            message_id=ticket.message_id,
+            event=rendered.attributes,
+            body=None if by_reference else event.body,
+            dataref=self._supply.claims_url + ready.claim.id if by_reference else None,
+            replay=ticket.replay,
+            deprecation=rendered.retirement.get("deprecation"),
+            sunset=rendered.retirement.get("sunset"),
+        ).encode()
         kept = event if len(event.body) <= LIGHT else replace(event, body=b"")
         self._unanswered[self._number] = _Sent(work, kept, ready.started, time.monotonic())
-        await self._send_frame(frame)
+        return frame
 
-    async def _not_sent(self, work: Work, trial: Trial) -> None:
-        self.store_away = trial.outcome.verdict is Verdict.STORE_UNAVAILABLE
-        if self.store_away:
-            self._backlog.appendleft(work)
-            await asyncio.sleep(PAUSE)
+    def _not_sent(self, work: Work, trial: Trial) -> None:
+        if _is_store_away(trial):
+            self._backlog.append(work)
         else:
             self._settling.add(work)
             self._judge(work, trial)
+
+    async def _set_back(self, work: Work, mistake: BaseException) -> None:
+        _log.error("a mistake of ours", message_id=work.ticket.message_id, next="requeue", exc_info=mistake)
+        self._unacked.discard(work)
+        await asyncio.sleep(1)
+        work.delivery.requeue()
 
     def _judge(self, work: Work, trial: Trial) -> None:
         age = trial.started - work.ticket.age_begins
@@ -313,6 +333,7 @@ class Window:
         self._settling.discard(work)
         self._moved.set()
         self._backlog.appendleft(work)
+        self._wanted.set()
 
     async def _resume(self, work: Work) -> None:
         """Go on where the stream stopped that had this delivery before."""
@@ -330,19 +351,7 @@ class Window:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("stream failed", endpoint=self._endpoint.id, exc_info=error)
-        self._pump()
 
 
-def _frame(number: int, work: Work, ready: Ready, dataref: str | None) -> bytes:
-    rendered, ticket = ready.rendered, work.ticket
-    return protocol.Delivery(
-        delivery=number,
-        attempt=work.attempts + 1,
-        message_id=ticket.message_id,
-        event=rendered.attributes,
-        body=rendered.event.body if dataref is None else None,
-        dataref=dataref,
-        replay=ticket.replay,
-        deprecation=rendered.retirement.get("deprecation"),
-        sunset=rendered.retirement.get("sunset"),
-    ).encode()
+def _is_store_away(found: object) -> bool:
+    return isinstance(found, Trial) and found.outcome.verdict is Verdict.STORE_UNAVAILABLE

@@ -36,6 +36,8 @@ def test_a_file_sets_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, t
         ("CLAIMBUS_MAX_BODY", "many", "integer"),
         ("CLAIMBUS_FEED_TIMEZONE", "Pacific", "IANA"),
         ("CLAIMBUS_WEBHOOK_NETWORKS", "10.1.0.0/33", "network"),
+        ("CLAIMBUS_WEBHOOK_PORTS", "443,70000", "'70000' is no port"),
+        ("CLAIMBUS_WEBHOOK_ORIGIN", "https://iso.test", "pattern"),
         ("CLAIMBUS_LOG_LEVEL", "loud", "'debug'"),
         ("CLAIMBUS_CONFIG", "nowhere.toml", "is no file"),
         ("CLAIMBUS_AMPQ_URL", "amqp://", "is no setting"),
