@@ -17,6 +17,7 @@ from benchmarks.bodies import DIFFERENT, TYPE, body, file_of_bodies, read_bodies
 from benchmarks.deliver import check_arrived, deliver
 from benchmarks.large import large
 from benchmarks.letters import keep
+from benchmarks.portal import portal
 from benchmarks.publish import publish
 from benchmarks.report import Result
 from benchmarks.runner import PROJECT
@@ -104,6 +105,15 @@ def test_every_letter_is_recorded_and_replayed() -> None:
         "replay": 60,
     }
     assert kept.document()["ratios"].keys() == {"replay_vs_publish"}
+
+
+def test_the_portal_gives_every_claim_and_every_frame() -> None:
+    for result in portal(size=2048, count=40, window=8, repeat=1, progress=silent):
+        assert {side: rounds[0].count for side, rounds in result.outcomes.items()} == {
+            "portal_claimbus": 40,
+            "portal_bare": 40,
+        }
+        assert result.ratios().keys() == {"vs_bare"}
 
 
 def test_the_last_line_is_json_with_the_ratios() -> None:

@@ -35,7 +35,7 @@ COMMANDS: Final = {
     "endpoints": ("endpoints:app", "Endpoints: where participants receive."),
     "rekey": (
         "rekey:rekey",
-        "After a change of the encryption keys: encrypt anew, and count what needs which.",
+        "Encrypt secrets and parked events with the first key, and count what each key encrypts.",
     ),
     "attempts": ("history:attempts", "What became of deliveries."),
     "holds": ("history:holds", "Which endpoints were held, and why."),

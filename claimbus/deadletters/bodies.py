@@ -4,7 +4,6 @@ Both give a claim in one form: its record, then its chunks. What is read is held
 record seals; only a body that fits counts as being there.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Final, Literal, NamedTuple, TypeVar
@@ -16,6 +15,7 @@ from claimbus.database.engine import Database
 from claimbus.database.errors import NotFoundError
 from claimbus.database.letters import DeadLetter
 from claimbus.deadletters.errors import BodyGoneError
+from claimbus.deadletters.together import together
 from claimbus.events.event import Audience, Event
 from claimstore.claim import Claim
 from claimstore.errors import ClaimCorruptError, ClaimMissingError
@@ -174,12 +174,7 @@ async def _each(claim_ids: Iterable[str], work: Callable[[str], Awaitable[T]]) -
         for claim_id in waiting:
             found[claim_id] = await work(claim_id)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(AT_ONCE):
-                group.create_task(go_on())
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from failed
+    await together(go_on() for _ in range(AT_ONCE))
     return found
 
 

@@ -13,6 +13,7 @@ from claimbus.broker.publisher import Publisher
 from claimbus.database.endpoint import Endpoint
 from claimbus.deadletters.bodies import Bodies
 from claimbus.deadletters.errors import BodyGoneError
+from claimbus.deadletters.together import together
 from claimbus.events.ticket import Ticket
 from claimstore.errors import ClaimCorruptError
 from claimstore.glance import Glance
@@ -73,12 +74,7 @@ class Redelivery:
             for ticket in tickets:
                 await self._publish(ticket)
             return
-        try:
-            async with asyncio.TaskGroup() as sending:
-                for ticket in tickets:
-                    sending.create_task(self._publish(ticket))
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
+        await together(self._publish(ticket) for ticket in tickets)
 
     async def _publish(self, ticket: Ticket) -> None:
         await self._turn()

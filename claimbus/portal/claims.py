@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final
@@ -9,18 +10,25 @@ from typing import Final
 import structlog
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from claimbus.database import kept
 from claimbus.database.access import Principal, Role
 from claimbus.database.redemptions import Redemption
 from claimbus.events.errors import UnavailableError
 from claimbus.events.ticket import MAX_CLAIM_ID_LENGTH
-from claimbus.portal.problems import ForbiddenError, ProblemError
-from claimbus.portal.ranges import UnsatisfiableError, is_current, span_of
+from claimbus.portal.problems import RETRY_AFTER, ForbiddenError, ProblemError
+from claimbus.portal.ranges import Span, UnsatisfiableError, is_current, span_of
 from claimbus.portal.services import Services, caller
 from claimbus.portal.services import services as services_of
 from claimstore.claim import Claim
 from claimstore.errors import ClaimError
+
+LIGHT: Final = 64 * 1024
+"""Bytes of the largest body that is given at once; a larger one goes piece by piece, as it is read."""
+
+AT_MOST: Final = 32
+"""Larger bodies that are given to one principal at a time; each takes 1 MiB or so of memory."""
 
 router = APIRouter(prefix="/v1/claims", tags=["claims"])
 
@@ -33,6 +41,7 @@ _ANSWERS: Final[dict[int | str, dict[str, str]]] = {
     404: {"description": "There never was such a claim"},
     410: {"description": "The claim was there, and has expired"},
     416: {"description": "The range is outside the body"},
+    429: {"description": "Too many bodies at a time; see Retry-After"},
 }
 
 _log = structlog.get_logger("claimbus.portal.claims")
@@ -61,15 +70,45 @@ async def claim(claim_id: str, request: Request) -> Response:
         whole = {"content-range": f"bytes */{found.size}"}
         raise ProblemError(416, "the range is outside the body", headers=whole) from outside
     size = found.size if span is None else span.size
+    if size > LIGHT and services.giving[principal.name] >= AT_MOST:
+        after = {"retry-after": str(RETRY_AFTER)}
+        raise ProblemError(429, f"read at most {AT_MOST} bodies at a time", headers=after)
     given = Redemption(datetime.now(UTC), principal.name, principal.organisation_id, claim_id, size)
     services.redemptions.add(given)
     status = 200
     if span is not None:
         status, headers["content-range"] = 206, f"bytes {span.start}-{span.stop - 1}/{found.size}"
-    if not found.chunks:
+    if size <= LIGHT and not found.chunks:
         return Response(found.event.body[slice(*span or (None,))], status, headers)
-    pieces = services.store.part(found, *span) if span else services.store.body(found)
-    return StreamingResponse(_told(found, pieces), status, headers | {"content-length": str(size)})
+    headers["content-length"] = str(size)
+    if not found.chunks:
+        pieces = _pieces(found.event.body, span or Span(0, size))
+    else:
+        pieces = _told(found, services.store.part(found, *span) if span else services.store.body(found))
+    return _Counted(services.giving, principal, pieces, status, headers)
+
+
+class _Counted(StreamingResponse):
+    """A body that goes out as it is read, and counts as given to somebody until then."""
+
+    def __init__(
+        self,
+        giving: Counter[str],
+        principal: Principal,
+        pieces: AsyncIterator[bytes],
+        status: int,
+        headers: dict[str, str],
+    ) -> None:
+        super().__init__(pieces, status, headers)
+        self._giving = giving
+        self._name = principal.name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._giving[self._name] += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._giving[self._name] -= 1
 
 
 async def _absent(claim_id: str, principal: Principal, services: Services) -> ProblemError:
@@ -92,6 +131,11 @@ def _headers(found: Claim) -> dict[str, str]:
         "x-content-type-options": "nosniff",
         "content-security-policy": "default-src 'none'; sandbox",
     }
+
+
+async def _pieces(body: bytes, span: Span) -> AsyncIterator[bytes]:
+    for start in range(span.start, span.stop, LIGHT):
+        yield body[start : min(start + LIGHT, span.stop)]
 
 
 async def _told(found: Claim, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,6 +1,7 @@
 """What the portal's routes work with, and how a route gets at it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -31,7 +32,8 @@ class Services:
 
     ``consuming`` (for streams) and ``publisher`` are two connections: an alarm of RabbitMQ's blocks one that
     publishes. ``producer`` gives the producer of an ISO system by its name. ``stopping`` is set when the
-    portal is about to stop: whoever holds a connection open then ends it.
+    portal is about to stop: whoever holds a connection open then ends it. ``giving`` counts the bodies that
+    are being given to each principal, by its name.
     """
 
     database: Database
@@ -46,6 +48,7 @@ class Services:
     redemptions: Redemptions
     streams: Streams
     intake: Intake
+    giving: Counter[str] = field(default_factory=Counter)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 

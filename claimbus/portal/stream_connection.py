@@ -28,10 +28,11 @@ UNACKED_AT_MOST: Final = 25 * 60.0
 PATIENCE: Final = 30.0
 """Seconds for which a stream stays open while something behind the portal is away."""
 
-SETTLE_WITHIN: Final = 5.0
+ANSWERS_WITHIN: Final = 5.0
 """Seconds for answers to what is out, and for what follows from them, before the rest goes back."""
 
 UNANSWERED: Final = 4408
+"""Close code: a delivery was not answered in time."""
 
 _HEARD_OUT: Final = frozenset({CloseCode.STOPPING, CloseCode.NO_STREAM, CloseCode.DISABLED})
 """Codes before which answers to what is out are waited for."""
@@ -96,7 +97,7 @@ class Stream:
             await asyncio.wait([flowing])  # not cancelled: opening a channel must not be broken off
             code = None if close is None else close.code
             await self._halt(
-                within=grace if code == CloseCode.STOPPING else SETTLE_WITHIN, answers=code in _HEARD_OUT
+                within=grace if code == CloseCode.STOPPING else ANSWERS_WITHIN, answers=code in _HEARD_OUT
             )
         finally:
             self._reading.cancel()
@@ -131,8 +132,7 @@ class Stream:
         elif now - self._went_well > PATIENCE:
             self.end(CloseCode.UNAVAILABLE)
         window = self._window
-        window.hand_back(WAITING_AT_MOST)
-        late = window.oldest > UNACKED_AT_MOST
+        late = window.longest_unacked > UNACKED_AT_MOST
         if window.longest_unanswered > UNANSWERED_AT_MOST or (late and window.unanswered):
             self.end(UNANSWERED, "a delivery was not answered in time")
         elif late:
@@ -141,12 +141,8 @@ class Stream:
 
     @property
     def _stalled(self) -> bool:
-        window = self._window
-        return (
-            window.store_away
-            or not self._recorder.available
-            or (window.flowing and not self._source.consuming)
-        )
+        away = self._window.store_away or not self._recorder.available
+        return away or (self.endpoint.state == "active" and not self._source.consuming)
 
     async def _read(self) -> None:
         try:
@@ -165,7 +161,7 @@ class Stream:
             endpoint = self.endpoint
             wanted = endpoint.generation if endpoint.state == "active" else None
             if generation is not None and (wanted != generation or self._reopen):
-                await self._halt(within=SETTLE_WITHIN, answers=True)
+                await self._halt(within=ANSWERS_WITHIN, answers=True)
                 generation, self._reopen = None, False
             if wanted is not None:
                 self._window.flow()
@@ -191,7 +187,7 @@ class Stream:
     async def _halt(self, *, within: float, answers: bool) -> None:
         """Have nothing more come, wait for ``answers`` and what follows from them, hand back the rest."""
         self._source.pause()
-        await self._window.settle(within=within, wanted=lambda: answers and not self._is_gone)
+        await self._window.rest(within=within, wanted=lambda: answers and not self._is_gone)
         await self._window.clear()
         await self._source.close()
 

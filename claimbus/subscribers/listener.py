@@ -11,6 +11,7 @@ from typing import Final
 import uvicorn
 
 from claimbus.events.errors import ConfigurationError
+from claimbus.events.http import HttpProtocol
 from claimbus.subscribers.asgi import Answer, App, Receive, Scope, Send
 from claimbus.subscribers.certificate import Certificate
 
@@ -58,6 +59,7 @@ class Listener:
         shown = self._certificate
         config = uvicorn.Config(
             app,
+            http=HttpProtocol,
             lifespan="off",
             ws="none",
             log_config=None,

@@ -263,3 +263,17 @@ async def test_exactly_the_entitled_are_given_a_claim(
     for token, own in everybody.items():
         got = await portal.ask(method, f"/v1/claims/{place.claim_id}", token=token)
         assert got.status == (200 if any(is_open(name, type_) for name in own & addressed) else 403)
+
+
+@pytest.mark.parametrize("size", [claims.LIGHT + 1, 9 * CHUNK])
+async def test_who_reads_no_body_is_given_so_many_and_takes_nothing_from_others(
+    portal: Portal, token: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(claims, "AT_MOST", 2)
+    portal.participant("SCE1")
+    place, small = await portal.claim(body=noise(size)), await portal.claim()
+    portal.services.giving["a test's"] = 2
+    got = await get(portal, place, token)
+    assert (got.status, got.json["status"], got.headers["retry-after"]) == (429, 429, "5")
+    assert (await get(portal, small, token)).status == 200
+    assert (await get(portal, place, token, range="bytes=0-9")).body == noise(size)[:10] or size > CHUNK

@@ -5,6 +5,7 @@ import hashlib
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,16 +16,18 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from claimbus.cli.settings import Settings
+from claimbus.database import endpoints
 from claimbus.database.access import Role
 from claimbus.events.errors import ConfigurationError
 from claimbus.events.event import ALL
 from claimbus.events.stream import SUBPROTOCOL, CloseCode
 from claimbus.events.tls import client_context
+from claimbus.portal.protocols import HttpProtocol
 from claimbus.portal.serve import serve
 from claimstore.claim import CheckedIn
 from tests.claimstore.samples import an_event, noise
 from tests.events.test_tls import only_tls_1_1
-from tests.portal.portals import Portal, identity, subject_of
+from tests.portal.portals import ACT, Portal, identity, subject_of
 from tests.portal.processes import PortalProcess, portal_process
 from tests.waiting import eventually
 
@@ -180,6 +183,79 @@ async def test_a_body_of_64_mib_takes_less_than_32_mib_of_memory(
     assert hashlib.sha256(got.body).digest() == hashlib.sha256(body).digest()
     assert process.memory() - before < 32 * MIB
     portal.url = own
+
+
+async def connected(portal: Portal, directory: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    tls = client_context(ca_file=authority_file(portal, directory))
+    return await asyncio.open_connection("127.0.0.1", urlsplit(portal.url).port, ssl=tls, limit=1024)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (b"", b""),
+        (b"GET /healthz HTTP/1.1\r\nhost: x\r\n", b"x-more: of it\r\n"),
+        (b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n", b"G"),
+        (b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 9999\r\n\r\n", b"one more byte"),
+    ],
+)
+async def test_who_asks_nothing_does_not_keep_a_connection(
+    portal: Portal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bytes, then: bytes
+) -> None:
+    monkeypatch.setattr(HttpProtocol, "head_within", 0.3)
+    reader, writer = await connected(portal, tmp_path)
+    writer.write(first)
+
+    async def is_closed() -> bool:
+        writer.write(then)
+        with suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(0.05):
+                return not await reader.read(100_000)
+        return writer.is_closing()
+
+    await eventually(is_closed)
+    writer.close()
+
+
+async def test_a_stream_outlasts_the_patience_for_a_request(
+    portal: Portal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HttpProtocol, "head_within", 0.3)
+    portal.participant("PGAE")
+    token = portal.token_of("PGAE")
+    with portal.services.database.transaction() as sql:
+        endpoint = endpoints.add(sql, "PGAE", ACT, name="daemon", kind="stream", subscriptions=["#"])
+    reader, writer = await connected(portal, tmp_path)  # one who waits beside it tells when time is over
+    stream = f"{portal.url.replace('https', 'wss')}/v1/endpoints/{endpoint.id}/stream"
+    tls = client_context(ca_file=authority_file(portal, tmp_path))
+    bearer = {"authorization": f"Bearer {token}"}
+    async with connect(
+        stream, ssl=tls, subprotocols=[Subprotocol(SUBPROTOCOL)], additional_headers=bearer, proxy=None
+    ) as websocket:
+        for _ in range(2):
+            with suppress(ConnectionError):
+                await reader.read()
+            writer.close()
+            reader, writer = await connected(portal, tmp_path)
+        await (await websocket.ping())
+    writer.close()
+
+
+async def test_who_does_not_read_the_answer_gets_no_more_of_it(
+    portal: Portal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HttpProtocol, "read_within", 0.3)
+    portal.participant("PGAE")
+    place = await large_claim(portal, noise(32 * MIB))
+    reader, writer = await connected(portal, tmp_path)
+    request = f"GET /v1/claims/{place.claim_id} HTTP/1.1\r\nhost: x\r\n"
+    writer.write(f"{request}authorization: Bearer {portal.token_of('PGAE')}\r\n\r\n".encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b"200 OK" in head
+    waiting = [task for task in asyncio.all_tasks() if "run_asgi" in str(task.get_coro())]
+    assert waiting
+    await eventually(lambda: all(task.done() for task in waiting))
+    writer.transport.abort()
 
 
 async def large_claim(portal: Portal, body: bytes) -> CheckedIn:

@@ -17,7 +17,8 @@ class StandardOutputSink:
     """At least once: after a kill the last line may come again."""
 
     def __init__(self, output: BinaryIO | None = None) -> None:
-        self._output = output or sys.stdout.buffer
+        # Unbuffered: what nobody reads any more must not be flushed once more at exit, which then is 120.
+        self._output = output or open(sys.stdout.fileno(), "wb", buffering=0, closefd=False)  # noqa: SIM115
 
     async def take(self, event: Received, done: Done) -> None:
         """Write the event's line and flush it. Raises SinkClosedError when nobody reads any more."""
@@ -29,7 +30,9 @@ class StandardOutputSink:
 
     def _write(self, text: bytes) -> None:
         try:
-            self._output.write(text)
+            rest = memoryview(text)
+            while rest:
+                rest = rest[self._output.write(rest) :]
             self._output.flush()
         except OSError as gone:
             raise SinkClosedError(f"standard output: {gone.strerror}") from gone
