@@ -132,6 +132,7 @@ class Stream:
         elif now - self._went_well > PATIENCE:
             self.end(CloseCode.UNAVAILABLE)
         window = self._window
+        window.hand_back(WAITING_AT_MOST)
         late = window.longest_unacked > UNACKED_AT_MOST
         if window.longest_unanswered > UNANSWERED_AT_MOST or (late and window.unanswered):
             self.end(UNANSWERED, "a delivery was not answered in time")

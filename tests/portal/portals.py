@@ -69,12 +69,13 @@ class Portal:
         participant: str | None = None,
         organisation: str | None = None,
         lives: timedelta = timedelta(days=1),
+        name: str = "a test's",
     ) -> str:
         """Add a token."""
         grant = Grant(frozenset(roles), participant, organisation)
         with self.services.database.transaction() as sql:
             act = Act("tests")
-            return tokens.add(sql, "a test's", grant, act, expires_at=act.at + lives)[1]
+            return tokens.add(sql, name, grant, act, expires_at=act.at + lives)[1]
 
     def token_of(self, participant: str) -> str:
         """Add a token of a participant."""

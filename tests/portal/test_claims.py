@@ -1,8 +1,11 @@
 """Claims over HTTP: the whole body or a part of it, to whom it is for, and to nobody else."""
 
+import asyncio
 import base64
 import hashlib
+import ssl
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,12 +15,14 @@ from claimbus.database import audit, kept
 from claimbus.database.access import Role
 from claimbus.database.kept import KeptClaim
 from claimbus.events.event import ALL, Audience
+from claimbus.portal import claims
 from claimstore.chunks import CHUNK
 from claimstore.claim import CheckedIn
 from tests.claimstore.samples import noise
 from tests.portal.portals import Got, Portal
 from tests.waiting import eventually
 
+MIB = 1 << 20
 BODY = b'{"status": "OUT", "mw": 12}'
 
 
@@ -265,15 +270,38 @@ async def test_exactly_the_entitled_are_given_a_claim(
         assert got.status == (200 if any(is_open(name, type_) for name in own & addressed) else 403)
 
 
-@pytest.mark.parametrize("size", [claims.LIGHT + 1, 9 * CHUNK])
-async def test_who_reads_no_body_is_given_so_many_and_takes_nothing_from_others(
-    portal: Portal, token: str, monkeypatch: pytest.MonkeyPatch, size: int
+async def test_who_does_not_read_takes_so_many_bodies_and_nothing_from_others(
+    portal: Portal, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "AT_MOST", 2)
-    portal.participant("SCE1")
-    place, small = await portal.claim(body=noise(size)), await portal.claim()
-    portal.services.giving["a test's"] = 2
+    place, small = await portal.claim(body=noise(32 * MIB)), await portal.claim()
+    path, port = f"/v1/claims/{place.claim_id}", urlsplit(portal.url).port
+    tls = ssl.create_default_context(cadata=portal.ca.cert_pem.bytes().decode())
+    request = f"GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n".encode()
+    writers = []
+    for _ in range(2):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, limit=1024)
+        writers.append(writer)
+        writer.write(request)
+        assert b" 200 " in await reader.readline()
     got = await get(portal, place, token)
     assert (got.status, got.json["status"], got.headers["retry-after"]) == (429, 429, "5")
     assert (await get(portal, small, token)).status == 200
-    assert (await get(portal, place, token, range="bytes=0-9")).body == noise(size)[:10] or size > CHUNK
+    uaa = portal.token(Role.OPERATOR, name="another")
+    assert (await portal.get(path, token=uaa, headers={"range": "bytes=0-99999"})).status == 206
+    for writer in writers:
+        writer.transport.abort()
+
+    async def has_room() -> bool:
+        return (await get(portal, place, token, range="bytes=0-99999")).status == 206
+
+    await eventually(has_room)
+
+
+async def test_a_body_that_goes_piece_by_piece_comes_whole_and_in_ranges(portal: Portal, token: str) -> None:
+    body = noise(3 * claims.LIGHT + 17)
+    place = await portal.claim(body=body)
+    got = await get(portal, place, token)
+    assert (got.body, got.headers["content-length"]) == (body, str(len(body)))
+    part = await get(portal, place, token, range=f"bytes=5-{2 * claims.LIGHT + 9}")
+    assert (part.status, part.body) == (206, body[5 : 2 * claims.LIGHT + 10])
