@@ -93,8 +93,11 @@ class Recorder:
             for one in batch:
                 await self._write([one])
         else:
-            for _, recorded in batch:
-                recorded()
+            for attempt, recorded in batch:
+                try:
+                    recorded()
+                except Exception:  # noqa: BLE001 - one delivery's mistake must not end the recording of all
+                    _log.exception("recorded, but not carried on", message_id=attempt.message_id)
 
     async def _commit(self, rows: list[Attempt]) -> None:
         pause = 0.1

@@ -148,11 +148,19 @@ class Connection:
             raise BrokerUnavailableError(f"the connection to RabbitMQ at {self._place} was closed")
         opened: asyncio.Future[PikaChannel] = asyncio.get_running_loop().create_future()
 
+        def is_open(channel: PikaChannel) -> None:
+            if (
+                opened.done()
+            ):  # whoever wanted it was cancelled; what is raised here would cost the connection
+                channel.close()
+            else:
+                opened.set_result(channel)
+
         def failed(_: PikaChannel, reason: Exception) -> None:
             if not opened.done():
                 opened.set_exception(reason)
 
-        self._transport.channel(on_open_callback=opened.set_result).add_on_close_callback(failed)
+        self._transport.channel(on_open_callback=is_open).add_on_close_callback(failed)
         transport = self._transport
         return Channel(await opened, transport, self._answer_timeout)
 

@@ -42,6 +42,7 @@ class CloseCode(IntEnum):
     UNAUTHENTICATED = 4401
     NOT_ENTITLED = 4403
     UNKNOWN = 4404
+    UNANSWERED = 4408
     NO_STREAM = 4409
     DISABLED = 4410
     TOO_MANY = 4429
@@ -58,8 +59,9 @@ _MEANINGS: Final = {
     CloseCode.MALFORMED: "a frame was malformed",
     CloseCode.UNAVAILABLE: "a service behind the portal is away",
     CloseCode.UNAUTHENTICATED: "not authenticated: no valid certificate or token was shown",
-    CloseCode.NOT_ENTITLED: "the endpoint belongs to another participant",
+    CloseCode.NOT_ENTITLED: "it is no endpoint of yours",
     CloseCode.UNKNOWN: "there is no such endpoint",
+    CloseCode.UNANSWERED: "a delivery was not answered for too long",
     CloseCode.NO_STREAM: "the endpoint is no stream, or was removed",
     CloseCode.DISABLED: "the endpoint is disabled until somebody enables it",
     CloseCode.TOO_MANY: "too many streams of this participant are open",

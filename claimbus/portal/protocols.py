@@ -11,10 +11,10 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from claimbus.events import http
+from claimbus.subscribers import deadlines
 
 
-class HttpProtocol(http.HttpProtocol):
+class HttpProtocol(deadlines.HttpProtocol):
     """HTTP/1.1."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's

@@ -37,6 +37,8 @@ async def stream(websocket: WebSocket, endpoint_id: str) -> None:
 
 def _window(websocket: WebSocket) -> int:
     """Return how many deliveries may be unanswered. Raises ProblemError."""
+    if "origin" in websocket.headers:  # a browser's: any page could use the certificate that is in it
+        raise ProblemError(403, "streams are for programs, not for pages in a browser")
     if SUBPROTOCOL not in websocket.scope["subprotocols"]:
         raise ProblemError(400, f"ask for the subprotocol {SUBPROTOCOL}")
     prefetch = websocket.query_params.get("prefetch", str(DEFAULT_PREFETCH))

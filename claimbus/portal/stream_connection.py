@@ -31,9 +31,6 @@ PATIENCE: Final = 30.0
 ANSWERS_WITHIN: Final = 5.0
 """Seconds for answers to what is out, and for what follows from them, before the rest goes back."""
 
-UNANSWERED: Final = 4408
-"""Close code: a delivery was not answered in time."""
-
 _HEARD_OUT: Final = frozenset({CloseCode.STOPPING, CloseCode.NO_STREAM, CloseCode.DISABLED})
 """Codes before which answers to what is out are waited for."""
 
@@ -135,7 +132,7 @@ class Stream:
         window.hand_back(WAITING_AT_MOST)
         late = window.longest_unacked > UNACKED_AT_MOST
         if window.longest_unanswered > UNANSWERED_AT_MOST or (late and window.unanswered):
-            self.end(UNANSWERED, "a delivery was not answered in time")
+            self.end(CloseCode.UNANSWERED)
         elif late:
             self._reopen = True
             self._turned.set()

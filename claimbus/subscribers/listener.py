@@ -11,9 +11,9 @@ from typing import Final
 import uvicorn
 
 from claimbus.events.errors import ConfigurationError
-from claimbus.events.http import HttpProtocol
 from claimbus.subscribers.asgi import Answer, App, Receive, Scope, Send
 from claimbus.subscribers.certificate import Certificate
+from claimbus.subscribers.deadlines import HttpProtocol
 
 MAX_CONNECTIONS: Final = 512
 """Open at a time; requests on further ones are answered 503."""

@@ -83,6 +83,21 @@ async def test_connecting_can_be_cancelled(silent_url: str) -> None:
         await task
 
 
+async def test_opening_a_channel_can_be_cancelled_and_the_connection_stays(amqp_url: str) -> None:
+    connection = await Connection.open(amqp_url, name="test")
+    standing = await connection.channel()
+    for _ in range(5):
+        opening = asyncio.create_task(connection.channel())
+        await asyncio.sleep(0)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+    async with await connection.channel() as another:
+        await another.qos(1)
+    await standing.qos(1)  # the same connection: it was never lost
+    await connection.aclose()
+
+
 async def test_a_server_that_stops_answering_on_a_channel_is_noticed(amqp_url: str) -> None:
     async with proxy_before(amqp_url) as proxy:
         connection = await Connection.open(proxy.url, name="test", answer_timeout=0.3)

@@ -18,7 +18,7 @@ import pytest
 import trustme
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
-from websockets.typing import Subprotocol
+from websockets.typing import Origin, Subprotocol
 
 from claimbus.broker.codec import Letter
 from claimbus.broker.consumer import Consumer
@@ -151,6 +151,7 @@ class Stage:
         token: str | None = None,
         subprotocol: str = SUBPROTOCOL,
         reads_at_most: int | None = None,
+        origin: str | None = None,
     ) -> AsyncIterator[Client]:
         """A connection, cut at the end of the block."""
         name = endpoint if isinstance(endpoint, str) else endpoint.id
@@ -160,6 +161,7 @@ class Stage:
             ssl=self.context(participant),
             additional_headers={} if token is None else {"authorization": f"Bearer {token}"},
             subprotocols=[Subprotocol(subprotocol)],
+            origin=None if origin is None else Origin(origin),
             compression=None,
             max_size=MAX_FRAME,
             max_queue=reads_at_most,

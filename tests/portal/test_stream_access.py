@@ -152,6 +152,14 @@ async def test_what_is_no_proper_request_is_told_so_by_http(
     assert refused.value.response.headers["content-type"] == "application/problem+json"
 
 
+async def test_a_page_in_a_browser_opens_no_stream(stage: Stage) -> None:
+    endpoint = await stage.endpoint("PGAE")
+    with pytest.raises(InvalidStatus) as refused:
+        async with stage.stream(endpoint, "PGAE", origin="https://elsewhere.example"):
+            pass
+    assert refused.value.response.status_code == 403
+
+
 @pytest.mark.parametrize("frame", [b"", b"\x80", b"\xc1", "text", b"\x81\xa3ack\x05", b"\x81\xa5other\x01"])
 async def test_a_malformed_frame_ends_the_stream(stage: Stage, frame: bytes | str) -> None:
     """The last but one is an ack of a delivery that was never made."""

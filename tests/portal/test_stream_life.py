@@ -277,7 +277,7 @@ async def test_what_is_not_answered_for_long_goes_back(stage: Stage, monkeypatch
     endpoint = await stage.endpoint("PGAE")
     async with stage.stream(endpoint, "PGAE") as client:
         await stage.publish("PGAE")
-        assert await client.closed() == stream_connection.UNANSWERED
+        assert await client.closed() == CloseCode.UNANSWERED
     assert await stage.left(endpoint) == 1
 
 

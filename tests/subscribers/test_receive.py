@@ -20,6 +20,8 @@ from pyreqwest.exceptions import PyreqwestError
 from claimbus.events.event import Event
 from claimbus.events.tls import client_context
 from claimbus.subscribers.certificate import Certificate
+from claimbus.subscribers.deadlines import HttpProtocol
+from claimbus.subscribers.listener import Listener, nothing_here
 from consumers.signature import new_secret
 from tests.consumers.webhooks import webhook
 from tests.events.test_tls import answer, lax_client, lax_server, listening, only_tls_1_1
@@ -316,3 +318,17 @@ async def test_plain_http_is_for_trying_out_on_this_machine(certificates: Path, 
         assert daemon.url.startswith("http://localhost:")
         async with sender(certificates) as client:
             assert await post(client, daemon.url, an_event()) == 204
+
+
+async def test_who_asks_nothing_does_not_keep_one_of_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HttpProtocol, "head_within", 0.3)
+    listener, stop = Listener("127.0.0.1", 0, certificate_file=None), asyncio.Event()
+    serving = asyncio.create_task(listener.serve(nothing_here, stop))
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(listener.url).port)
+    writer.write(b"POST / HTTP/1.1\r\n")
+    with suppress(ConnectionError):
+        async with asyncio.timeout(20):
+            assert await reader.read() == b""
+    writer.close()
+    stop.set()
+    await serving

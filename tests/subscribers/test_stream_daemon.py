@@ -245,7 +245,7 @@ async def test_a_reader_that_is_gone_ends_it(portal: Portal, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("close_with", "words"), [(4401, "not authenticated"), (4403, "another participant"), (4410, "disabled")]
+    ("close_with", "words"), [(4401, "not authenticated"), (4403, "no endpoint of yours"), (4410, "disabled")]
 )
 async def test_a_refusal_is_told_in_one_line_and_exits_with_1(
     portal: Portal, tmp_path: Path, close_with: int, words: str
