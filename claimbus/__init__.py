@@ -39,4 +39,10 @@ def __getattr__(name: str) -> object:
     room = _FACE.get(name)
     if room is None:
         raise AttributeError(f"module 'claimbus' has no attribute {name!r}")
-    return getattr(import_module(room), name)
+    try:
+        return getattr(import_module(room), name)
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] in {"claimbus", "claimstore", "producers", "consumers"}:
+            raise
+        told = f"{name} needs {missing.name}, of the ISO's side: pip install 'claimbus[iso]'"
+        raise ImportError(told, name=missing.name) from missing

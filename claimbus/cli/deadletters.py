@@ -71,7 +71,8 @@ def groups(
     named, error = ("group", ("cause", "status", "error")) if by == "error" else (by, ())
     rows = [row | {named: row["key"], "trend": sparkline(row["trend"])} for row in rows]
     columns = (named, *error, "count", "first", "last", "trend", "sample")
-    listing(rows, columns, as_json=False, empty="no letter is like that")
+    empty = "no letter is like that; --state replaying shows those that are in a replay"
+    listing(rows, columns, as_json=False, empty=empty)
 
 
 @app.command()

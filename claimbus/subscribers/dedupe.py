@@ -61,7 +61,8 @@ class Dedupe:
         except sqlite3.Error as wrong:
             self._database.close()
             in_use = "locked" in str(wrong)
-            reason = "another process uses it" if in_use else f"is no state of ours: {wrong}"
+            used = "another process uses it; each needs a file of its own"
+            reason = used if in_use else f"is no state of ours: {wrong}"
             raise ConfigurationError("state", f"{file}: {reason}") from wrong
 
     def _prepare(self, file: Path) -> None:

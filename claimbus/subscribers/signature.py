@@ -16,6 +16,9 @@ from claimbus.subscribers import binding
 from claimbus.subscribers.errors import SignatureError
 from claimbus.subscribers.received import Received
 
+SHORTEST: Final = 16
+"""Bytes of a secret; Standard Webhooks has 24 at least, and a shorter one is a mistake."""
+
 TOLERANCE: Final = timedelta(minutes=5)
 """How far a timestamp may be from our clock, either way: what Standard Webhooks' own libraries allow."""
 
@@ -83,6 +86,6 @@ def _key(secret: str) -> bytes:
         key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except (binascii.Error, ValueError) as wrong:
         raise ConfigurationError("secrets", "one is not whsec_ and base64") from wrong
-    if not key:
-        raise ConfigurationError("secrets", "one is empty")
+    if len(key) < SHORTEST:
+        raise ConfigurationError("secrets", f"one is no whsec_ secret: it has {len(key)} bytes")
     return key

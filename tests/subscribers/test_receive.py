@@ -303,7 +303,7 @@ def test_wrong_usage_is_told(tmp_path: Path, options: list[str], code: int, said
 
 
 async def test_secrets_come_from_files_too(certificates: Path, tmp_path: Path) -> None:
-    (tmp_path / "one").write_text("# shown when the endpoint was made\nwhsec_b2xk\n\n")
+    (tmp_path / "one").write_text(f"# shown when the endpoint was made\n{new_secret()}\n\n")
     (tmp_path / "two").write_text(f"{SECRET}\n")
     secrets = ("--secret-file", "one", "--secret-file", "two")
     with receiving(

@@ -107,7 +107,9 @@ def test_header_names_may_have_any_case() -> None:
     assert verify({name.title(): value for name, value in headers.items()}, body, [SECRET]).attempt == 1
 
 
-@pytest.mark.parametrize("secrets", [[], SECRET, ["whsec_"], ["whsec_not base64!"], ["whsec_\u00e9"]])
+@pytest.mark.parametrize(
+    "secrets", [[], SECRET, ["whsec_"], ["whsec_not base64!"], ["whsec_\u00e9"], ["whsec_abcd"]]
+)
 def test_unusable_secrets_are_told_without_showing_them(secrets: list[str]) -> None:
     with pytest.raises(ConfigurationError) as wrong:
         verify(*signed(an_event()), secrets)
