@@ -21,7 +21,10 @@ from tests.portal.streams import Stage, open_stage, stream_settings
 __all__ = ["stream_settings"]
 
 EVENTS = 1000
-"""With 10,000 it takes some minutes and was run by hand."""
+"""With 10,000 it takes more than a minute and was run by hand."""
+
+WAVES = 10
+"""The events come in so many parts, one before each of the first kills."""
 
 EVERY = 1.0
 """Seconds between two kills."""
@@ -86,7 +89,6 @@ def taken(directory: Path) -> list[str]:
 @pytest.mark.timeout(600)
 async def test_each_event_lands_once_whatever_is_killed(stage: Stage, tmp_path: Path) -> None:
     endpoint = await stage.endpoint("PGAE")
-    sent = await stage.publish("PGAE", count=EVENTS)
     certificate, authority, folder = tmp_path / "client.pem", tmp_path / "ca.pem", tmp_path / "in"
     certificate.write_bytes(identity(stage.clients_ca, "PGAE"))
     stage.portal.ca.cert_pem.write_to_path(authority)
@@ -100,13 +102,15 @@ async def test_each_event_lands_once_whatever_is_killed(stage: Stage, tmp_path: 
     portal = {f"CLAIMBUS_{name.upper()}": str(value) for name, value in told.items()}
     subscriber = ["--url", f"wss://127.0.0.1:{port}", "--endpoint", endpoint.id, "--dir", str(folder)]
     subscriber += ["--cert", str(certificate), "--ca", str(authority), "--prefetch", "64"]
-    chance, landed = random.Random(SEED), list[str]()
+    chance, sent, landed = random.Random(SEED), list[str](), list[str]()
     async with AsyncExitStack() as running:
         victims = [
             await running.enter_async_context(kept_alive("portal", environment=portal)),
             await running.enter_async_context(kept_alive("subscribe", *subscriber)),
         ]
         for number in itertools.count(1):
+            if number <= WAVES:
+                sent += await stage.publish("PGAE", count=EVENTS // WAVES)
             await asyncio.sleep(EVERY)
             landed += taken(folder)
             if len(landed) >= EVENTS:
