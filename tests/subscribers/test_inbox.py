@@ -79,13 +79,13 @@ async def test_a_duplicate_does_not_wait_for_another_event(inbox: Inbox, gate: G
     await slow
 
 
-async def test_events_are_taken_one_at_a_time_in_their_order(inbox: Inbox, gate: Gate) -> None:
+async def test_events_are_taken_one_at_a_time(inbox: Inbox, gate: Gate) -> None:
     work = [asyncio.create_task(inbox.handle(received(number))) for number in range(5)]
     await eventually(lambda: gate.begun)
     assert gate.begun == ["event-0"]
     gate.open.set()
     assert set(await asyncio.gather(*work)) == {"taken"}
-    assert sorted(gate.taken) == gate.taken
+    assert sorted(gate.taken) == [f"event-{number}" for number in range(5)]
 
 
 async def test_what_was_not_taken_may_come_again(inbox: Inbox, gate: Gate) -> None:
