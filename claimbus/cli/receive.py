@@ -26,13 +26,8 @@ _log: Final = structlog.get_logger("claimbus.cli.receive")
 def receive(
     *,
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to listen.")] = "0.0.0.0:8443",
-    cert: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Our certificate with its chain (PEM); renewals are noticed."),
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Its key, if not in the same file.")
-    ] = None,
+    cert: to.Cert = None,
+    key: to.Key = None,
     client_ca: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Demand a client certificate of these authorities.")
     ] = None,

@@ -40,6 +40,11 @@ Forward = Annotated[
     str | None,
     typer.Option("--forward", metavar="URL", help="Post each event on, with its headers; 2xx takes it."),
 ]
+Cert = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Our certificate with its chain (PEM); renewals are noticed."),
+]
+Key = Annotated[Path | None, typer.Option(metavar="FILE", help="Its key, if not in the same file.")]
 ForwardCa = Annotated[
     Path | None,
     typer.Option(

@@ -27,13 +27,8 @@ def subscribe(
     *,
     url: Annotated[str, typer.Option(metavar="wss://HOST:PORT", help="The ISO's portal.")],
     endpoint: Annotated[str, typer.Option(metavar="ID", help="Our endpoint, of the kind stream.")],
-    cert: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Our certificate with its chain (PEM); renewals are noticed."),
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Its key, if not in the same file.")
-    ] = None,
+    cert: to.Cert = None,
+    key: to.Key = None,
     ca: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The ISO's authorities (PEM). Default: the system's.")
     ] = None,

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, tuple_
 
 from claimbus.database.page import Page, whole_numbers
 from claimbus.database.schema import attempts, milliseconds
-from claimbus.database.statements import portions
+from claimbus.database.statements import insert_into, portions
 
 ANSWER_HEAD_BYTES: Final = 2048
 
@@ -61,10 +61,8 @@ def record(connection: Connection, batch: Sequence[Attempt]) -> None:
     """Add attempts; those that are there already are left alone."""
     if not batch:
         return
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
     connection.exec_driver_sql(
-        f"INSERT INTO attempts ({', '.join(Attempt._fields)}) "  # noqa: S608 - names from the code
-        f"VALUES ({', '.join([mark] * len(Attempt._fields))}) ON CONFLICT DO NOTHING",
+        f"{insert_into(connection, attempts, Attempt._fields)} ON CONFLICT DO NOTHING",
         [one if one.detail is None and one.answer_head is None else _clean(one) for one in batch],
     )
 

@@ -12,7 +12,7 @@ from claimbus.database.kept import KeptClaim
 from claimbus.database.letter import NAMES, DeadLetter
 from claimbus.database.schema import fingerprints as fingerprints_table
 from claimbus.database.schema import letters, milliseconds, replay_items
-from claimbus.database.statements import insert_new, portions
+from claimbus.database.statements import insert_into, insert_new, portions
 from claimbus.events.fingerprint import Fingerprint
 
 _values = attrgetter(*NAMES)
@@ -38,10 +38,8 @@ def record(
     insert_new(connection, fingerprints_table, *(shared[key] for key in sorted(shared)))
     if not batch:
         return 0
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
     added = connection.exec_driver_sql(
-        f"INSERT INTO letters ({', '.join(NAMES)}) "  # noqa: S608 - names from the code
-        f"VALUES ({', '.join([mark] * len(NAMES))}) ON CONFLICT DO NOTHING",
+        f"{insert_into(connection, letters, NAMES)} ON CONFLICT DO NOTHING",
         [_fit(NAMES, _values(one)) for one in batch],
     ).rowcount
     _link(connection, batch)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, delete, exists, func, or_, select, tupl
 
 from claimbus.database.errors import NotFoundError
 from claimbus.database.schema import kept_chunks, kept_claims, letters, milliseconds
-from claimbus.database.statements import portions
+from claimbus.database.statements import insert_into, portions
 from claimbus.events.event import ALL, Audience
 
 STRAY_AFTER: Final = timedelta(days=1)
@@ -48,8 +48,7 @@ def record(connection: Connection, claims: Iterable[KeptClaim]) -> None:
     ]
     if rows:
         connection.exec_driver_sql(
-            f"INSERT INTO kept_claims ({', '.join(KeptClaim._fields)}) "  # noqa: S608 - names from the code
-            f"VALUES ({_marks(connection, len(KeptClaim._fields))}) ON CONFLICT DO NOTHING",
+            f"{insert_into(connection, kept_claims, KeptClaim._fields)} ON CONFLICT DO NOTHING",
             rows,
         )
 
@@ -57,8 +56,8 @@ def record(connection: Connection, claims: Iterable[KeptClaim]) -> None:
 def write_chunk(connection: Connection, claim_id: str, number: int, data: bytes, at: datetime) -> None:
     """Write a chunk, counted from 0, of a claim that is about to be recorded; doing so again is the same."""
     connection.exec_driver_sql(
-        "INSERT INTO kept_chunks (claim_id, number, written_at, data) "  # noqa: S608 - nothing but marks
-        f"VALUES ({_marks(connection, 4)}) ON CONFLICT (claim_id, number) "
+        insert_into(connection, kept_chunks, ("claim_id", "number", "written_at", "data"))
+        + " ON CONFLICT (claim_id, number) "
         "DO UPDATE SET written_at = excluded.written_at, data = excluded.data",
         (claim_id, number, milliseconds(at), data),
     )
@@ -156,7 +155,3 @@ def _audience(kept: Any) -> Audience:  # noqa: ANN401 - JSON
 
 def _claim_id(claim: KeptClaim) -> str:
     return claim.claim_id
-
-
-def _marks(connection: Connection, count: int) -> str:
-    return ", ".join(["?" if connection.dialect.paramstyle == "qmark" else "%s"] * count)

@@ -26,6 +26,9 @@ T = TypeVar("T")
 Where = Literal["redis", "kept", "gone", "corrupt"]
 """``kept``: in the database only. ``corrupt``: what there is, is not what was published."""
 
+MARGIN: Final = 3600
+"""Seconds for which a claim outlives its delivery: should that die, the recorder copies the claim."""
+
 AT_ONCE: Final = 64
 """Claims that are read at the same time; up to 1 MiB of each is in memory."""
 

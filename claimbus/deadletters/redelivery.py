@@ -5,22 +5,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
 from claimbus.broker.publisher import Publisher
 from claimbus.database.endpoint import Endpoint
-from claimbus.deadletters.bodies import Bodies
+from claimbus.deadletters.bodies import MARGIN, Bodies
 from claimbus.deadletters.errors import BodyGoneError
 from claimbus.deadletters.together import together
 from claimbus.events.ticket import Ticket
 from claimstore.errors import ClaimCorruptError
 from claimstore.glance import Glance
 from claimstore.store import ClaimStore
-
-MARGIN: Final = 3600
-"""Seconds for which a claim outlives its delivery, so that a dead letter's body can still be kept."""
 
 _log = structlog.get_logger("claimbus.deadletters.redelivery")
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -17,7 +17,7 @@ from claimbus.database.engine import Database
 from claimbus.database.letters import DeadLetter
 from claimbus.database.replays import Item
 from claimbus.deadletters import readiness
-from claimbus.deadletters.bodies import Bodies, Secured
+from claimbus.deadletters.bodies import MARGIN, Bodies, Secured
 from claimbus.deadletters.readiness import Directory, bodiless
 from claimbus.events.errors import UnavailableError
 from claimbus.events.ticket import Ticket
@@ -26,9 +26,6 @@ from claimstore.store import ClaimStore
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-MARGIN: Final = 3600
-"""Seconds for which a claim outlives its delivery: should that die again, the recorder copies the claim."""
 
 _log = structlog.get_logger("claimbus.deadletters.sending")
 

@@ -13,7 +13,7 @@ from claimbus.database import audit, endpoints, participants
 from claimbus.database.audit import Entry
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.errors import NotFoundError
-from claimbus.deadletters import redelivery
+from claimbus.deadletters import bodies
 from claimbus.deadletters.recover import Recovered, Recovery
 from claimbus.events.errors import InvalidInputError
 from claimstore.store import ClaimStore
@@ -243,7 +243,7 @@ async def test_a_claim_is_made_to_outlive_its_delivery(house: House, recovery: R
     house.participant("AAA1")
     endpoint, _ = await house.endpoint("AAA1", age_limit_s=3600)
     short = ClaimStore(house.store.connection, life=HOUR)
-    long = ClaimStore(house.store.connection, life=2 * HOUR + timedelta(seconds=redelivery.MARGIN))
+    long = ClaimStore(house.store.connection, life=2 * HOUR + timedelta(seconds=bodies.MARGIN))
     first = await publish(house, house.event(), store=short)
     second = await publish(house, house.event(), store=long)
     await recover(recovery, endpoint)
