@@ -2,12 +2,10 @@
 
 import asyncio
 import json
-import os
 import sqlite3
 import ssl
-import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +35,7 @@ from claimbus.events.ticket import Ticket
 from claimbus.portal.services import Services
 from consumers.provision import Provision
 from producers.producer import Producer
+from tests.portal import processes
 from tests.portal.portals import ACT, Portal, identity, open_portal, subject_of
 from tests.waiting import eventually
 
@@ -283,41 +282,8 @@ async def portal_process(
     stage: Stage, settings: Settings
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """Another portal, a process of its own, with its URL; killed at the end of the block."""
-    told = {
-        "environment": settings.environment,
-        "amqp_url": settings.amqp_url,
-        "redis_url": settings.redis_url,
-        "key_prefix": settings.key_prefix,
-        "database_url": settings.database_url,
-        "retry_ladder": settings.retry_ladder,
-        "portal_listen": settings.portal_listen,
-        "portal_certificate_file": str(stage.directory / "portal.pem"),
-        "log_format": "json",
-    }
-    known = {name: value for name, value in os.environ.items() if not name.startswith("CLAIMBUS_")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        "from claimbus.cli import main; main()",
-        "portal",
-        env=known | {f"CLAIMBUS_{name.upper()}": value for name, value in told.items()},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    assert process.stdout is not None
-    lines: list[bytes] = []
-    try:
-        async with asyncio.timeout(30):
-            while b"portal ready" not in (line := await process.stdout.readline()):
-                lines.append(line)
-                assert line, b"".join(lines).decode()
-        draining = asyncio.create_task(process.stdout.read())
-        yield process, json.loads(line)["url"]
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-    await draining
+    async with processes.portal_process(settings, stage.directory / "portal.pem") as portal:
+        yield portal.process, portal.url
 
 
 @pytest.fixture

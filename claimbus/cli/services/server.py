@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -47,7 +48,7 @@ def search_path() -> str:
     return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
 
 
-class Server:
+class Server(ABC):
     """A server that ends with whoever started it, whatever becomes of them.
 
     Its data lies in ``directory`` (made if missing). Data and ports outlive ``stop``, ``kill`` and
@@ -74,9 +75,9 @@ class Server:
         self._pid_file = directory / f"{self.name}.pid"
         self._guard: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def ready(self) -> bool:
         """Whether the server answers in its own protocol."""
-        raise NotImplementedError
 
     def start(self) -> Self:
         """Start the server and wait until it serves.
