@@ -353,8 +353,9 @@ async def test_a_peer_that_is_dead_is_noticed(
         stage.participant("PGAE")
         endpoint = await stage.endpoint("PGAE")
         [sent] = await stage.publish("PGAE")
-        async with stage.stream(endpoint, "PGAE") as dead, stage.stream(endpoint, "PGAE") as alive:
+        async with stage.stream(endpoint, "PGAE") as dead:
             await dead.take()
             dead.socket.transport.pause_reading()
-            [delivery] = await alive.take()
-            assert delivery.message_id == sent
+            async with stage.stream(endpoint, "PGAE") as alive:
+                [delivery] = await alive.take()
+                assert delivery.message_id == sent
