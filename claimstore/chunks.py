@@ -76,7 +76,7 @@ async def write_chunks(
             data = compress(piece) if encoding == "zstd" else piece
             if cipher is not None:
                 data = cipher.encrypt(data, _context(count))
-            await connection.ask("SET", f"{key}:{count}", data, "EXAT", expires)
+            await connection.ask("SET", f"{key}:{count}", data, "EXAT", expires, durable=True)
             digest.update(piece)
             size += len(piece)
             count += 1
@@ -93,7 +93,7 @@ async def put_back_chunks(
     """Write what `stored_chunks` gave. Raises ClaimCorruptError when they are not as many as they were."""
     count = 0
     async for data in stored:
-        await connection.ask("SET", f"{key}:{count}", data, "EXAT", claim.expires)
+        await connection.ask("SET", f"{key}:{count}", data, "EXAT", claim.expires, durable=True)
         count += 1
     if count != claim.chunks:
         raise ClaimCorruptError(claim.id, f"comes with {count} of its {claim.chunks} chunks")
@@ -115,7 +115,7 @@ async def stored_chunks(
     for number in range(count) if numbers is None else numbers:
         data = await connection.ask("GET", f"{key}:{number}")
         if data is None:
-            if await connection.now() >= expires:
+            if await connection.now(key) >= expires:
                 raise ClaimExpiredError(claim_id, "expired while it was read")
             raise ClaimCorruptError(claim_id, f"has lost chunk {number} of {count}")
         yield data

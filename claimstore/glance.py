@@ -47,7 +47,7 @@ async def prolong(connection: Connection, keys: Mapping[str, Iterable[str]], exp
 
     Returns those that do; a claim of which anything is missing is left as it is.
     """
-    lasting = [_PROLONG.run(connection, list(of_claim), expires) for of_claim in keys.values()]
+    lasting = [_PROLONG.run(connection, list(of_claim), expires, durable=True) for of_claim in keys.values()]
     answers = await asyncio.gather(*lasting)
     return frozenset(claim_id for claim_id, there in zip(keys, answers, strict=True) if there)
 

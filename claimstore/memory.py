@@ -6,15 +6,23 @@ grow.
 
 Who is given a change to publish, by `commit` or `pending`, is also given those of its outage that are pending
 before it. So an outage's changes can be published in order, whichever watcher dies.
+
+Records and events lie encrypted if there are keys, each for its outage and sequence only; MRIDs and sequences
+lie in clear. `claimstore.memory_keys` changes the keys.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple
 
+from claimbus.events.sealing import NO_KEYS, Keys
+from claimstore import encryption
 from claimstore.connection import Connection
 from claimstore.errors import StaleSnapshotError
 from claimstore.script import Script
+
+RECORD: Final = "record"
+EVENT: Final = "event"
 
 BATCH: Final = 200
 """Decisions in a call. Redis does nothing else meanwhile."""
@@ -108,12 +116,17 @@ class Decision(NamedTuple):
 
 
 class OutageMemory:
-    """The memory of one feed, shared by all watchers of it."""
+    """The memory of one feed, shared by all watchers of it.
 
-    def __init__(self, connection: Connection, feed: str) -> None:
+    What it reads raises ClaimKeyMissingError, a StoreUnavailableError, for a key that is not set, and
+    BrokenBoxError for what was not encrypted so.
+    """
+
+    def __init__(self, connection: Connection, feed: str, keys: Keys = NO_KEYS) -> None:
         self._connection = connection
-        key = f"{connection.prefix}outages:{{{feed}}}"
-        self._outages, self._pending, self._snapshot = key, f"{key}:pending", f"{key}:snapshot"
+        self._box = Box(feed, keys)
+        key = outages_key(connection.prefix, feed)
+        self._outages, self._pending, self._snapshot = key, pending_key(key), f"{key}:snapshot"
 
     async def recall(self) -> dict[str, Remembered]:
         """Return all outages ever seen, by MRID. Raises StoreUnavailableError.
@@ -125,7 +138,10 @@ class OutageMemory:
         while True:
             cursor, page = await self._connection.ask("HSCAN", self._outages, cursor, "COUNT", _PAGE)
             for mrid, value in zip(page[::2], page[1::2], strict=True):
-                found[mrid.decode()] = _remembered(value)
+                sequence, present, stored = _remembered(value)
+                found[mrid.decode()] = Remembered(
+                    sequence, present, self._box.opened(stored, RECORD, sequence, mrid.decode())
+                )
             if cursor == b"0":
                 return found
 
@@ -142,15 +158,17 @@ class OutageMemory:
         mine: list[Pending] = []
         for start in range(0, max(len(decisions), 1), BATCH):
             batch = decisions[start : start + BATCH]
-            reply = await _COMMIT.run(
-                self._connection, [self._outages, self._pending, self._snapshot], snapshot, *_flat(batch)
-            )
+            keys = [self._outages, self._pending, self._snapshot]
+            reply = await _COMMIT.run(self._connection, keys, snapshot, *self._flat(batch), durable=True)
             if isinstance(reply, int):
                 raise StaleSnapshotError(snapshot, newest=reply)
             for decision, earlier in zip(batch, reply, strict=True):
                 if earlier is not None:
                     first = decision.expected_sequence + 1 - len(earlier)
-                    mine += (Pending(decision.mrid, n, event) for n, event in enumerate(earlier, first))
+                    mine += (
+                        self._pending_change(decision.mrid, n, event)
+                        for n, event in enumerate(earlier, first)
+                    )
                     mine.append(decision.change)
         return mine
 
@@ -165,7 +183,7 @@ class OutageMemory:
         found = []
         for field, event in zip(taken[::2], taken[1::2], strict=True):
             sequence, _, mrid = field.decode().partition(":")
-            found.append(Pending(mrid, int(sequence), event))
+            found.append(self._pending_change(mrid, int(sequence), event))
         return sorted(found)
 
     async def is_pending(self, change: Pending) -> bool:
@@ -179,6 +197,42 @@ class OutageMemory:
             ("HDEL", self._pending, *fields[start : start + BATCH]) for start in range(0, len(fields), BATCH)
         )
 
+    def _pending_change(self, mrid: str, sequence: int, stored: bytes) -> Pending:
+        return Pending(mrid, sequence, self._box.opened(stored, EVENT, sequence, mrid))
+
+    def _flat(self, decisions: Iterable[Decision]) -> Iterator[str | bytes]:
+        for mrid, expected, record, present, event in decisions:
+            sequence = expected + 1
+            yield from (mrid, str(expected), "+" if present else "-")
+            yield self._box.stored(record, RECORD, sequence, mrid)
+            yield self._box.stored(event, EVENT, sequence, mrid)
+
+
+class Box:
+    """Encrypts and decrypts what is remembered of one feed, if there are keys."""
+
+    def __init__(self, feed: str, keys: Keys) -> None:
+        self._thing = f"outage feed {feed}"
+        self._keys = keys
+
+    def stored(self, value: bytes, what: str, sequence: int, mrid: str) -> bytes:
+        """Return a record or an event as it is to be stored."""
+        return encryption.stored(self._keys, self._thing, value, f"{what} {sequence} {mrid}".encode())
+
+    def opened(self, stored: bytes, what: str, sequence: int, mrid: str) -> bytes:
+        """Return it as it was. Raises ClaimKeyMissingError and BrokenBoxError."""
+        return encryption.opened(self._keys, self._thing, stored, f"{what} {sequence} {mrid}".encode())
+
+
+def outages_key(prefix: str, feed: str) -> str:
+    """Return the key of a feed's outages."""
+    return f"{prefix}outages:{{{feed}}}"
+
+
+def pending_key(outages: str) -> str:
+    """Return the key of what is pending, by that of the outages."""
+    return f"{outages}:pending"
+
 
 def _field(change: Pending) -> str:
     return f"{change.sequence}:{change.mrid}"
@@ -187,8 +241,3 @@ def _field(change: Pending) -> str:
 def _remembered(value: bytes) -> Remembered:
     sequence, _, record = value[1:].partition(b":")
     return Remembered(int(sequence), value.startswith(b"+"), record)
-
-
-def _flat(decisions: Iterable[Decision]) -> Iterator[str | bytes]:
-    for mrid, expected, record, present, event in decisions:
-        yield from (mrid, str(expected), "+" if present else "-", record, event)

@@ -12,7 +12,7 @@ class Quarantined:
 
     async def put(self, endpoint: str, since_ms: int) -> None:
         """Note that an endpoint's queue is about to be unbound; the first time counts."""
-        await self._connection.ask("HSETNX", self._key, endpoint, since_ms)
+        await self._connection.ask("HSETNX", self._key, endpoint, since_ms, durable=True)
 
     async def all(self) -> dict[str, int]:
         """Return the endpoints in quarantine. Raises StoreUnavailableError."""

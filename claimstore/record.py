@@ -22,7 +22,7 @@ from claimbus.events.event import ALL, Audience, Event
 from claimbus.events.sealing import NO_KEYS, BrokenBoxError, Cipher, Keys
 from claimstore.claim import Claim, Encoding
 from claimstore.compression import expand, shrink
-from claimstore.encryption import decrypting
+from claimstore.encryption import admit_clear, decrypting
 from claimstore.errors import ClaimCorruptError
 
 KEY_LIMIT: Final = 64
@@ -154,6 +154,7 @@ def _open(claim_id: str, version: object, packed: object, seal: object, keys: Ke
     if not isinstance(packed, bytes) or seal != _seal(claim_id, packed, key or ""):
         raise ClaimCorruptError(claim_id, "has a head that its seal does not fit")
     if key is None:
+        admit_clear(keys, claim_id)
         return _Opened(_head(claim_id, packed), None)
     cipher = decrypting(keys, claim_id, key)
     return _Opened(_head(claim_id, _decrypted(claim_id, cipher, packed, _HEAD)), cipher)
@@ -181,9 +182,22 @@ def _decrypted(claim_id: str, cipher: Cipher, box: object, context: bytes) -> by
 def _head(claim_id: str, packed: bytes) -> Head:
     try:
         head = Head(*msgpack.unpackb(packed))
-        return head if head.audience == ALL else head._replace(audience=frozenset(head.audience))
+        if head.audience != ALL:
+            head = head._replace(audience=frozenset(head.audience))
     except _UNREADABLE as wrong:
         raise ClaimCorruptError(claim_id, "has a head of another layout") from wrong
+    if not _is_whole(head):
+        raise ClaimCorruptError(claim_id, "has a head of other values")
+    return head
+
+
+def _is_whole(head: Head) -> bool:
+    """Tell whether each part is of its kind: whoever can write to Redis can seal anything."""
+    match head:
+        case Head(dict(attributes), _, "identity" | "zstd", int(size), bytes(sha256), int(chunks)):
+            texts = (*attributes, *attributes.values(), *head.audience)
+            return all(isinstance(text, str) for text in texts) and min(size, chunks, len(sha256) - 32) >= 0
+    return False
 
 
 def _body(claim_id: str, head: Head, stored: object) -> bytes:

@@ -18,9 +18,12 @@ class Script:
         self._source = source
         self._sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(self, connection: Connection, keys: Sequence[str], *arguments: Part) -> Reply:
-        """Run it and return its reply. Raises StoreUnavailableError."""
+    async def run(
+        self, connection: Connection, keys: Sequence[str], *arguments: Part, durable: bool = False
+    ) -> Reply:
+        """Run it and return its reply, durable as `Connection.ask` has it. Raises StoreUnavailableError."""
+        words = (len(keys), *keys, *arguments)
         try:
-            return await connection.ask("EVALSHA", self._sha, len(keys), *keys, *arguments)
+            return await connection.ask("EVALSHA", self._sha, *words, durable=durable)
         except NoScriptError:
-            return await connection.ask("EVAL", self._source, len(keys), *keys, *arguments)
+            return await connection.ask("EVAL", self._source, *words, durable=durable)

@@ -1,43 +1,21 @@
 """The claim store: bodies are checked in, redeemed by claim ID, and expire by themselves."""
 
-import asyncio
 import ssl
-import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import replace
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Final, Self
 
 from claimbus.events.event import Event
-from claimbus.events.sealing import NO_KEYS, Cipher, Keys
-from claimstore.cache import Cache
+from claimbus.events.sealing import NO_KEYS, Keys
 from claimstore.checks import Finding, examine, insist
-from claimstore.chunks import (
-    CHUNK,
-    cut,
-    proven_chunks,
-    put_back_chunks,
-    read_chunks,
-    read_part,
-    stored_chunks,
-    write_chunks,
-)
-from claimstore.claim import CheckedIn, Claim, ClaimStat, new_claim_id
+from claimstore.chunks import proven_chunks, read_chunks, read_part, stored_chunks
+from claimstore.claim import CheckedIn, Claim, ClaimStat
 from claimstore.connection import Connection
-from claimstore.encryption import encrypting
-from claimstore.errors import (
-    BodyTooLargeError,
-    ClaimExpiredError,
-    ClaimMissingError,
-    StoreUnavailableError,
-)
 from claimstore.glance import Glance, glances, prolong
-from claimstore.record import HEAD_LIMIT, Head, chunked_record, inline_record, read_head, read_record
-
-INLINE: Final = 1 << 20
-"""Bytes; a longer body lies in chunks. One that is streamed does so from one whole chunk on."""
+from claimstore.record import HEAD_LIMIT, Head, read_head, read_record
+from claimstore.redeeming import Redeeming
+from claimstore.writing import Writing
 
 LIFE: Final = timedelta(days=7)
 MAX_BODY: Final = 64 << 20
@@ -59,15 +37,8 @@ class ClaimStore:
         self.connection = connection
         self.keys = keys
         self.findings: Sequence[Finding] = ()
-        self.redeemed = 0
-        """How many claims `redeem` gave."""
-        self.read = 0
-        """How many of them it read from Redis."""
-        self._life = int(life.total_seconds())
-        self._max_body = max_body
-        self._cache = Cache(cache)
-        self._reading: dict[str, list[asyncio.Future[Claim]]] = {}
-        self._readers: set[asyncio.Task[None]] = set()
+        self._writing = Writing(connection, self._key, keys, life=life, max_body=max_body)
+        self._redeeming = Redeeming(connection, self._key, self.read_record, cache=cache)
 
     @classmethod
     async def open(
@@ -81,6 +52,7 @@ class ClaimStore:
         keys: Keys = NO_KEYS,
         tls: ssl.SSLContext | None = None,
         connections: int = 4,
+        replicas: int | None = None,
         answer_within: float = 5.0,
         connect_within: float = 15.0,
         strict: bool = True,
@@ -97,6 +69,7 @@ class ClaimStore:
             prefix=prefix,
             tls=tls,
             connections=connections,
+            replicas=replicas,
             answer_within=answer_within,
             connect_within=connect_within,
         )
@@ -123,8 +96,8 @@ class ClaimStore:
         await self.connection.aclose()
 
     async def ping(self) -> None:
-        """Return when Redis answers. Raises StoreUnavailableError."""
-        await self.connection.ask("PING")
+        """Return when Redis answers, each master of a cluster. Raises StoreUnavailableError."""
+        await self.connection.ping()
 
     async def check_in(self, event: Event, *, claim_id: str | None = None) -> CheckedIn:
         """Put an event in; when this returns, Redis has it. Calls made at the same time share a round trip.
@@ -132,16 +105,11 @@ class ClaimStore:
         The claim ID is random unless given. Raises BodyTooLargeError, InvalidEventError and
         StoreUnavailableError; after the last the claim may be there, until it expires.
         """
-        place = self._place(event, claim_id)
-        await self._put(event, place)
-        return place
+        return await self._writing.event(event, claim_id)
 
     async def check_in_many(self, events: Iterable[Event]) -> list[CheckedIn]:
         """Put events in, as `check_in` does. One body that is too large refuses them all."""
-        found = list(events)
-        places = [self._place(event) for event in found]
-        await asyncio.gather(*map(self._put, found, places))
-        return places
+        return await self._writing.events(events)
 
     async def check_in_stream(
         self, event: Event, body: AsyncIterable[bytes], *, claim_id: str | None = None
@@ -150,14 +118,7 @@ class ClaimStore:
 
         Raises what `check_in` raises, and what ``body`` raises; then there is no claim.
         """
-        place = self._place(event, claim_id)
-        async with aclosing(cut(body, limit=self._max_body)) as pieces:
-            first = await anext(pieces, b"")
-            if len(first) < CHUNK:
-                await self._put(replace(event, body=first), place)
-            else:
-                await self._put_chunks(event, place, _chain(first, pieces))
-        return place
+        return await self._writing.stream(event, body, claim_id)
 
     async def check_in_record(
         self, claim_id: str, record: bytes, expires: int, *, chunks: AsyncIterable[bytes] | None = None
@@ -166,12 +127,8 @@ class ClaimStore:
 
         Raises ClaimCorruptError unless it is this claim's record, intact, with all its chunks.
         """
-        place = CheckedIn(claim_id, expires)
         claim = self.read_record(claim_id, record, expires=expires)
-        if claim.chunks:
-            await put_back_chunks(self.connection, self._key(claim_id), claim, chunks or _none())
-        await self._set(place, record)
-        return place
+        return await self._writing.record(claim, record, chunks)
 
     async def redeem(self, claim_id: str, *, expires: int) -> Claim:
         """Read a claim, once for all who ask at the same time or soon after; ``expires`` is the ticket's.
@@ -179,11 +136,17 @@ class ClaimStore:
         Reading consumes nothing. Raises ClaimExpiredError, ClaimMissingError, ClaimCorruptError and
         StoreUnavailableError.
         """
-        self.redeemed += 1
-        claim = self._cache.get(claim_id)
-        if claim is None:
-            claim = await self._shared(claim_id, expires)
-        return claim if claim.expires == expires else replace(claim, expires=expires)
+        return await self._redeeming.redeem(claim_id, expires)
+
+    @property
+    def redeemed(self) -> int:
+        """How many claims `redeem` gave."""
+        return self._redeeming.redeemed
+
+    @property
+    def read(self) -> int:
+        """How many of them it read from Redis."""
+        return self._redeeming.read
 
     async def body(self, claim: Claim) -> AsyncIterator[bytes]:
         """Yield the claim's body; one that lies in chunks is read as it goes, with flat memory.
@@ -221,7 +184,7 @@ class ClaimStore:
 
     async def stored(self, claim_id: str, *, expires: int) -> AsyncIterator[bytes]:
         """Yield the claim as it lies in Redis: its record, then its chunks. Raises what `redeem` raises."""
-        record = await self._record(claim_id, expires)
+        record = await self._redeeming.record(claim_id, expires)
         yield record
         head = self.read_head(claim_id, record)
         async for chunk in stored_chunks(
@@ -279,78 +242,3 @@ class ClaimStore:
     def _keys(self, claim_id: str, chunks: int) -> list[str]:
         key = self._key(claim_id)
         return [key, *(f"{key}:{number}" for number in range(chunks))]
-
-    def _place(self, event: Event, claim_id: str | None = None) -> CheckedIn:
-        if len(event.body) > self._max_body:
-            raise BodyTooLargeError(len(event.body), self._max_body)
-        return CheckedIn(claim_id or new_claim_id(), int(time.time()) + self._life)
-
-    def _put(self, event: Event, place: CheckedIn) -> Awaitable[object]:
-        if len(event.body) > INLINE:
-            return self._put_chunks(event, place, cut(_once(event.body), limit=self._max_body))
-        return self._set(place, inline_record(place.claim_id, event, self._cipher(place)))
-
-    async def _put_chunks(self, event: Event, place: CheckedIn, pieces: AsyncIterable[bytes]) -> None:
-        key, cipher = self._key(place.claim_id), self._cipher(place)
-        written = await write_chunks(self.connection, key, pieces, expires=place.expires, cipher=cipher)
-        await self._set(place, chunked_record(place.claim_id, event, cipher, **written._asdict()))
-
-    def _cipher(self, place: CheckedIn) -> Cipher | None:
-        return encrypting(self.keys, place.claim_id)
-
-    def _set(self, place: CheckedIn, record: bytes) -> Awaitable[object]:
-        return self.connection.ask("SET", self._key(place.claim_id), record, "EXAT", place.expires)
-
-    def _shared(self, claim_id: str, expires: int) -> asyncio.Future[Claim]:
-        """Return a future of one's own for the one reading of a claim, which no single asker can cancel."""
-        asker: asyncio.Future[Claim] = asyncio.get_running_loop().create_future()
-        askers = self._reading.get(claim_id)
-        if askers is None:
-            askers = self._reading[claim_id] = []
-            reader = asyncio.create_task(self._read(claim_id, expires, askers))
-            self._readers.add(reader)
-            reader.add_done_callback(self._readers.discard)
-        askers.append(asker)
-        return asker
-
-    async def _read(self, claim_id: str, expires: int, askers: list[asyncio.Future[Claim]]) -> None:
-        self.read += 1
-        claim: Claim | None = None
-        error: BaseException = StoreUnavailableError("the claim store was closed")
-        try:
-            claim = self.read_record(claim_id, await self._record(claim_id, expires), expires=expires)
-            self._cache.put(claim)
-        except Exception as failed:  # noqa: BLE001 - each asker raises it
-            error = failed
-        finally:
-            del self._reading[claim_id]
-            for asker in askers:
-                if asker.done():
-                    continue
-                if claim is not None:
-                    asker.set_result(claim)
-                else:
-                    asker.set_exception(error)
-
-    async def _record(self, claim_id: str, expires: int) -> bytes:
-        record: bytes | None = await self.connection.ask("GET", self._key(claim_id))
-        if record is None:
-            if await self.connection.now() >= expires:
-                raise ClaimExpiredError(claim_id, "has expired")
-            raise ClaimMissingError(claim_id, "is gone before its time; was it evicted or deleted?")
-        return record
-
-
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
-
-
-async def _chain(first: bytes, rest: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
-
-
-async def _none() -> AsyncIterator[bytes]:
-    return
-    yield

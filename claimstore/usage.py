@@ -1,5 +1,6 @@
 """Which keys claims are encrypted with: a key is needed until there is nothing of its left."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final
@@ -7,6 +8,7 @@ from typing import Final
 from claimstore.connection import Connection
 from claimstore.errors import ClaimCorruptError
 from claimstore.record import KEY_LIMIT, read_key
+from claimstore.server import Server
 
 _PAGE: Final = 1000
 
@@ -27,12 +29,17 @@ def count_by_key(beginnings: Iterable[tuple[str, bytes]]) -> Counter[str | None]
 
 async def claims_by_key(connection: Connection) -> Counter[str | None]:
     """Count the claims in Redis alike, walking through all its keys. Raises StoreUnavailableError."""
-    found: Counter[str | None] = Counter()
     pattern = f"{connection.prefix}claim:{{*}}"  # of a chunk's key this is only the beginning
+    shares = await asyncio.gather(*(_counted(master, pattern) for master in connection.masters))
+    return sum(shares, Counter())
+
+
+async def _counted(master: Server, pattern: str) -> Counter[str | None]:
+    found: Counter[str | None] = Counter()
     cursor = b"0"
     while True:
-        cursor, keys = await connection.ask("SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE)
-        starts = await connection.ask_many(("GETRANGE", key, 0, KEY_LIMIT - 1) for key in keys)
+        cursor, keys = await master.ask("SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE)
+        starts = await asyncio.gather(*(master.ask("GETRANGE", key, 0, KEY_LIMIT - 1) for key in keys))
         found += count_by_key(zip(map(bytes.decode, keys), starts, strict=True))
         if cursor == b"0":
             return found

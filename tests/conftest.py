@@ -17,7 +17,9 @@ from tests.services import management, required, vhost_url
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-PRIVATE_SERVERS = frozenset({"node", "private_redis", "private_rabbitmq", "rabbitmq", "redis_server"})
+PRIVATE_SERVERS = frozenset(
+    {"node", "own_servers", "private_redis", "private_rabbitmq", "rabbitmq", "redis_server", "shared_cluster"}
+)
 """Fixtures that start servers of their own, to be killed, filled or hung."""
 
 
@@ -28,6 +30,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if PRIVATE_SERVERS.intersection(getattr(item, "fixturenames", ()))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture
+def own_servers() -> None:
+    """Mark a test that starts servers by itself."""
 
 
 @pytest.fixture

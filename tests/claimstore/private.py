@@ -6,7 +6,11 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import redis
 
 
 class PrivateRedis:
@@ -19,16 +23,32 @@ class PrivateRedis:
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Its process ID while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not killed since."""
+        return self._process is not None
+
     def start(self, *settings: str) -> None:
         """Start it on its port, with what it has in its folder; it may take a moment until it answers."""
         program = shutil.which("redis-server")
         if program is None:
             raise RuntimeError("redis-server is needed for tests that stop, fill and kill a Redis")
-        command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        command += ["--save", "", "--appendonly", "yes", "--appendfsync", "always"]
-        command += ["--maxmemory-policy", "noeviction", *self._settings, *settings]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen([program, *self.words(), *settings], stdout=log, stderr=log)
+
+    def words(self) -> Sequence[str]:
+        """What the program is told at every start."""
+        return (
+            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
+            *("--save", "", "--appendonly", "yes", "--appendfsync", "always"),
+            *("--maxmemory-policy", "noeviction", "--repl-diskless-sync-delay", "0", *self._settings),
+        )
 
     def wait(self, *, within: float = 15.0) -> None:
         """Return when it listens."""
@@ -43,10 +63,26 @@ class PrivateRedis:
             else:
                 return
 
+    def command(self, *words: str | int, timeout: float = 5.0) -> Any:  # noqa: ANN401  # what Redis answers
+        """Ask it something over a connection of its own; texts come decoded, nothing else is made of them.
+
+        Raises redis.RedisError.
+        """
+        with redis.Redis(port=self.port, protocol=2, decode_responses=True, socket_timeout=timeout) as client:
+            client.response_callbacks.clear()
+            return client.execute_command(*words)
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal: SIGSTOP hangs it, SIGCONT lets it go on."""
-        assert self._process is not None
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
+
+    def pause(self) -> None:
+        """Let it hang: its connections stay and nothing answers."""
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after a pause."""
+        self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it at once, as a crash would."""

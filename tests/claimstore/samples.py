@@ -33,13 +33,13 @@ def an_event(**given: Any) -> Event:  # noqa: ANN401  # any attribute of an even
 async def keys(connection: Connection) -> set[bytes]:
     """All keys with the connection's prefix."""
     found: set[bytes] = set()
-    cursor = b"0"
-    while True:
-        pattern = f"{connection.prefix}*"
-        cursor, page = await connection.ask("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
-        found.update(page)
-        if cursor == b"0":
-            return found
+    for master in connection.masters:
+        cursor = b""
+        while cursor != b"0":
+            pattern = f"{connection.prefix}*"
+            cursor, page = await master.ask("SCAN", cursor or 0, "MATCH", pattern, "COUNT", 1000)
+            found.update(page)
+    return found
 
 
 def noise(size: int, seed: int = 1) -> bytes:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from claimstore.connection import MAX_COMMANDS, Connection
+from claimstore.connection import Connection
 from claimstore.errors import StoreUnavailableError
+from claimstore.lanes import MAX_COMMANDS
 from claimstore.script import Script
 from tests.claimstore.private import PrivateRedis, free_port
 
@@ -25,7 +26,7 @@ async def test_every_command_gets_its_own_reply(connection: Connection) -> None:
 async def test_a_refused_command_leaves_the_others_alone(connection: Connection) -> None:
     before, refused, after = await asyncio.gather(
         connection.ask("ECHO", "before"),
-        connection.ask("HGETALL"),
+        connection.ask("HGETALL", "too", "many"),
         connection.ask("ECHO", "after"),
         return_exceptions=True,
     )

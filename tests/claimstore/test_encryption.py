@@ -34,6 +34,7 @@ from tests.events.keys import keys as keyring
 
 ID, ANOTHER = "Zm9yIHRlc3RzIG9ubHkgLi4u", "YW5vdGhlciBvbmUgLi4uLi4u"
 BEFORE, AFTER = keyring(OLD), keyring(NEW, OLD)
+REQUIRED = keyring(NEW, OLD, required=True)
 
 
 def encrypted(event: Event, claim_id: str = ID, by: Keys = BEFORE) -> bytes:
@@ -59,6 +60,20 @@ def test_an_encrypted_record_gives_back_the_event(event: Event) -> None:
 def test_a_record_in_clear_stays_readable_once_there_are_keys(event: Event) -> None:
     record = inline_record(ID, event)
     assert read_record(ID, record, expires=7, keys=AFTER) == read_record(ID, record, expires=7)
+
+
+@given(events)
+def test_a_record_in_clear_is_refused_once_keys_are_required(event: Event) -> None:
+    assert read_record(ID, encrypted(event), expires=7, keys=REQUIRED).event == event
+    record = inline_record(ID, event)
+    for read in (
+        lambda: read_record(ID, record, expires=7, keys=REQUIRED),
+        lambda: read_head(ID, record, REQUIRED),
+    ):
+        with pytest.raises(
+            ClaimCorruptError, match="lies in clear, which CLAIMBUS_ENCRYPTION_REQUIRED refuses"
+        ):
+            read()
 
 
 @given(events, st.data())

@@ -113,10 +113,10 @@ async def test_releasing_and_clearing_forget_everything(holds: Holds) -> None:
 
 async def test_redis_keeps_the_time_when_nobody_gives_one(connection: Connection) -> None:
     holds = Holds(connection, threshold=1, shortest=timedelta(milliseconds=50))
-    before = await connection.now()
+    before = await connection.now("hold")
     state = await holds.failed("e1")
     assert state.since is not None
-    assert before * 1000 <= state.since <= (await connection.now() + 1) * 1000
+    assert before * 1000 <= state.since <= (await connection.now("hold") + 1) * 1000
     await eventually(lambda: holds.take_probe("e1", "worker"))
 
 

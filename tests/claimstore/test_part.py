@@ -67,7 +67,7 @@ async def test_a_claim_is_found_by_its_id_until_it_is_gone(store: ClaimStore) ->
 
 async def test_to_whom_a_claim_was_handed_out_is_known_a_month_beyond_its_life(store: ClaimStore) -> None:
     handed = Handed(store.connection)
-    expires = await store.connection.now() + 100
+    expires = await store.connection.now("any") + 100
     await handed.note("a-claim", "PGAE", expires=expires)
     await handed.note("a-claim", "SCE1", expires=expires)
     await handed.note("a-claim", "PGAE", expires=expires)

@@ -13,7 +13,7 @@ from claimstore import ClaimStore, new_claim_id
 from claimstore.connection import Connection
 from claimstore.errors import BodyTooLargeError, ClaimCorruptError, ClaimExpiredError, ClaimMissingError
 from claimstore.glance import Glance
-from claimstore.store import INLINE
+from claimstore.writing import INLINE
 from tests.claimstore.private import PrivateRedis
 from tests.claimstore.samples import JSON_BODY, an_event, keys, noise
 from tests.waiting import eventually

@@ -26,8 +26,12 @@ def amqp_answers(url: str) -> bool:
 
 
 def redis_answers(url: str) -> bool:
-    """Whether a Redis without a password says that it is ready (while it loads its data it says so too)."""
-    return _answer(url, b"PING\r\n", 7) == b"+PONG\r\n"
+    """Whether a Redis without a password says that it is ready (while it loads its data it says so too).
+
+    Of several, sentinels or a cluster's, one is enough.
+    """
+    hosts = urlsplit(url).netloc.rpartition("@")[2].split(",")
+    return any(_answer(f"redis://{host}", b"PING\r\n", 7) == b"+PONG\r\n" for host in hosts)
 
 
 def management_answers(url: str) -> bool:
