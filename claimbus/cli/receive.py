@@ -14,8 +14,12 @@ import typer
 from claimbus.cli import sink_options as to
 from claimbus.cli.logs import configure_logs
 from claimbus.cli.options import duration
+from claimbus.subscribers.address import Identity
+from claimbus.subscribers.claims import Claims
 from claimbus.subscribers.listener import Listener, nothing_here
-from claimbus.subscribers.middleware import MAX_BODY, WebhookMiddleware
+from claimbus.subscribers.middleware import WebhookMiddleware
+from claimbus.subscribers.received import MAX_BODY
+from claimbus.subscribers.room import Peers
 from claimbus.subscribers.signature import TOLERANCE
 
 SECRETS: Final = "CLAIMBUS_RECEIVE_SECRETS"
@@ -49,7 +53,24 @@ def receive(
         timedelta,
         typer.Option(parser=duration, metavar="TIME", help="How far the ISO's clock may be from ours."),
     ] = TOLERANCE,
-    max_body: Annotated[int, typer.Option(metavar="BYTES", min=1, help="Refuse larger bodies.")] = MAX_BODY,
+    max_body: to.MaxBody = MAX_BODY,
+    portal: Annotated[
+        str | None,
+        typer.Option(
+            metavar="https://HOST:PORT", help="Fetch bodies there that do not come with their events."
+        ),
+    ] = None,
+    portal_cert: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Our certificate for the portal, with its chain (PEM)."),
+    ] = None,
+    portal_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its key, if not in the same file.")
+    ] = None,
+    portal_ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The portal's authorities. Default: the system's.")
+    ] = None,
+    token_file: to.Token = None,
     exec_: to.Exec = None,
     shell: to.Shell = False,
     directory: to.Dir = None,
@@ -84,19 +105,25 @@ def receive(
     secrets = _secrets(secret_file or [])
     if not secrets:
         raise typer.BadParameter(f"give --secret-file, or {SECRETS} in the environment")
+    identity = Identity(
+        certificate_file=portal_cert, key_file=portal_key, ca_file=portal_ca, token=to.token(token_file)
+    )
+    claims = _claims(portal, identity, max_body)
     host, _, port = listen.rpartition(":")
     if not port.isdecimal():
         raise typer.BadParameter("--listen must be HOST:PORT")
+    peers = Peers()
     listener = Listener(
         host.strip("[]"),
         int(port),
         certificate_file=None if plain_http else cert,
         key_file=key,
         client_ca_file=client_ca,
+        peers=peers,
     )
 
     async def run() -> bool:
-        async with choice.inbox() as inbox:
+        async with choice.inbox(claims) as inbox:
             webhooks = WebhookMiddleware(
                 nothing_here,
                 path=path,
@@ -105,6 +132,7 @@ def receive(
                 tolerance=tolerance,
                 max_body=max_body,
                 origins=origin,
+                peers=peers,
             )
             _log.info("receiver ready", url=listener.url, pid=os.getpid())
             await listener.serve(webhooks, inbox.stopped)
@@ -114,6 +142,23 @@ def receive(
     with closing(listener):
         failed = asyncio.run(run())
     raise typer.Exit(1 if failed else 0)
+
+
+def _claims(portal: str | None, identity: Identity, max_body: int) -> Claims | None:
+    """Return where bodies are fetched, if they are to be. Raises typer.BadParameter, ConfigurationError."""
+    shown = identity.certificate_file is not None or identity.token is not None
+    if portal is None:
+        if shown or identity.ca_file is not None or identity.key_file is not None:
+            raise typer.BadParameter(
+                "--portal-cert, --portal-key, --portal-ca and --token-file are for --portal"
+            )
+        return None
+    if not shown:
+        raise typer.BadParameter(
+            "the portal gives bodies to whom it knows: give --portal-cert or --token-file"
+        )
+    identity.context()  # so that an unusable file is told now
+    return Claims(portal, identity, max_body=max_body)
 
 
 def _secrets(files: Sequence[Path]) -> list[str]:

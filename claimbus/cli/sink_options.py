@@ -18,6 +18,7 @@ import typer
 from claimbus.cli.logs import Format, Level
 from claimbus.cli.options import duration
 from claimbus.events.errors import ConfigurationError
+from claimbus.subscribers.claims import Claims
 from claimbus.subscribers.dedupe import Dedupe
 from claimbus.subscribers.inbox import Inbox
 from claimbus.subscribers.sinks import CommandSink, DirectorySink, ForwardSink, Sink, StandardOutputSink
@@ -51,6 +52,11 @@ ForwardCa = Annotated[
         "--forward-ca", metavar="FILE", help="Authorities (PEM) of that server, besides the system's."
     ),
 ]
+Token = Annotated[
+    Path | None,
+    typer.Option("--token-file", metavar="FILE", help="A bearer token, beside a certificate or without."),
+]
+MaxBody = Annotated[int, typer.Option("--max-body", metavar="BYTES", min=1, help="Refuse larger bodies.")]
 Stdout = Annotated[bool, typer.Option("--stdout", help="Print each event as a line of JSON.")]
 Within = Annotated[
     timedelta,
@@ -103,10 +109,11 @@ class SinkChoice:
             raise typer.BadParameter("say where events go: one of --exec, --dir, --forward, --stdout")
 
     @asynccontextmanager
-    async def inbox(self) -> AsyncIterator[Inbox]:
+    async def inbox(self, claims: Claims | None = None) -> AsyncIterator[Inbox]:
         """Open the sink behind an inbox, which SIGTERM, SIGINT and the end of the block stop.
 
-        The event in work is finished in any case. Raises ConfigurationError.
+        With ``claims``, bodies that did not come with their events are fetched. The event in work is finished
+        in any case. Raises ConfigurationError.
         """
         dedupe = Dedupe(self._state_file())
         try:
@@ -114,7 +121,7 @@ class SinkChoice:
         except BaseException:
             dedupe.close()
             raise
-        inbox = Inbox(sink, dedupe, latest=self.latest)
+        inbox = Inbox(sink, dedupe, latest=self.latest, claims=claims)
         with _told_by_signals(inbox.stop):
             try:
                 yield inbox
@@ -155,6 +162,11 @@ def read(option: str, file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as wrong:
         raise ConfigurationError(option, f"{file}: cannot be read: {wrong}") from wrong
+
+
+def token(file: Path | None) -> str | None:
+    """Return the token of ``--token-file``. Raises ConfigurationError."""
+    return None if file is None else read("--token-file", file).strip()
 
 
 def _environment() -> dict[str, str]:

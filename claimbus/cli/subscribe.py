@@ -11,10 +11,10 @@ import typer
 
 from claimbus.cli import sink_options as to
 from claimbus.cli.logs import configure_logs
-from claimbus.events.errors import ConfigurationError
 from claimbus.events.stream import DEFAULT_PREFETCH, MAX_PREFETCH
 from claimbus.subscribers.client import Subscription
 from claimbus.subscribers.client import subscribe as subscription_of
+from claimbus.subscribers.received import MAX_BODY
 from claimbus.subscribers.subscribing import take_all
 
 WITHIN: Final = timedelta(minutes=1)
@@ -32,12 +32,11 @@ def subscribe(
     ca: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The ISO's authorities (PEM). Default: the system's.")
     ] = None,
-    token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A bearer token, beside a certificate or without.")
-    ] = None,
+    token_file: to.Token = None,
     prefetch: Annotated[
         int, typer.Option(min=1, max=MAX_PREFETCH, help="Events that may be on their way at once.")
     ] = DEFAULT_PREFETCH,
+    max_body: to.MaxBody = MAX_BODY,
     exec_: to.Exec = None,
     shell: to.Shell = False,
     directory: to.Dir = None,
@@ -68,20 +67,24 @@ def subscribe(
         latest=latest,
         state=state,
     )
-    token = None if token_file is None else to.read("--token-file", token_file).strip()
-    try:
-        subscription = subscription_of(
-            url, endpoint, certificate_file=cert, key_file=key, ca_file=ca, token=token, prefetch=prefetch
-        )
-    except ConfigurationError as wrong:
-        raise typer.BadParameter(str(wrong)) from wrong
+    token = to.token(token_file)
+    subscription = subscription_of(
+        url,
+        endpoint,
+        certificate_file=cert,
+        key_file=key,
+        ca_file=ca,
+        token=token,
+        prefetch=prefetch,
+        max_body=max_body,
+    )
     failed = asyncio.run(_take(subscription, choice))
     raise typer.Exit(1 if failed else 0)
 
 
 async def _take(subscription: Subscription, choice: to.SinkChoice) -> bool:
     """Receive until stopped; tell whether it was the sink's fault."""
-    async with choice.inbox() as inbox:
+    async with choice.inbox(subscription.claims) as inbox:
         _log.info("subscriber ready", pid=os.getpid())
         await take_all(subscription, inbox)
     _log.info("subscriber stopped", pid=os.getpid())

@@ -3,9 +3,15 @@
 `verify` for a webhook's request, `WebhookMiddleware` for your own ASGI server, `subscribe` for a stream.
 """
 
-from claimbus.subscribers.claims import BodyRefusedError, BodyUnavailableError
 from claimbus.subscribers.client import Delivery, Subscription, subscribe
-from claimbus.subscribers.errors import MalformedEventError, SignatureError, SinkError, StoppingError
+from claimbus.subscribers.errors import (
+    BodyRefusedError,
+    BodyUnavailableError,
+    MalformedEventError,
+    SignatureError,
+    SinkError,
+    StoppingError,
+)
 from claimbus.subscribers.middleware import WebhookMiddleware
 from claimbus.subscribers.received import Received
 from claimbus.subscribers.signature import verify

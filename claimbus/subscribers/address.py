@@ -1,10 +1,10 @@
-"""Where a participant's stream is, and what the participant shows there."""
+"""Where the ISO's portal and a participant's stream are, and what the participant shows there."""
 
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from claimbus.events.errors import ConfigurationError
@@ -12,6 +12,7 @@ from claimbus.events.stream import DEFAULT_PREFETCH, MAX_PREFETCH
 from claimbus.events.tls import client_context
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_PORTS: Final = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,17 +58,7 @@ class Address:
     prefetch: int = DEFAULT_PREFETCH
 
     def __post_init__(self) -> None:
-        try:
-            parts = urlsplit(self.url)
-            host, _ = parts.hostname, parts.port
-        except ValueError as wrong:
-            raise ConfigurationError("url", f"is malformed: {wrong}") from wrong
-        if not host or parts.scheme not in ("wss", "ws"):
-            raise ConfigurationError("url", "must be of the form wss://HOST:PORT")
-        if parts.scheme == "ws" and host not in _LOOPBACK:
-            raise ConfigurationError("url", "must begin with wss://; ws:// is for this machine only")
-        if parts.query or parts.fragment or "@" in parts.netloc:
-            raise ConfigurationError("url", "must have no user, query or fragment")
+        _checked(self.url, "url", secure="wss", plain="ws")
         if not self.endpoint_id:
             raise ConfigurationError("endpoint_id", "is empty")
         if not 1 <= self.prefetch <= MAX_PREFETCH:
@@ -78,6 +69,55 @@ class Address:
         """Whether it is over TLS."""
         return urlsplit(self.url).scheme == "wss"
 
+    @property
+    def portal(self) -> str:
+        """The portal's URL for what is fetched: ``https://host:port``."""
+        return urlsplit(self.url)._replace(scheme="https" if self.secure else "http").geturl()
+
     def __str__(self) -> str:
         endpoint = quote(self.endpoint_id, safe="")
         return f"{self.url.rstrip('/')}/v1/endpoints/{endpoint}/stream?prefetch={self.prefetch}"
+
+
+class Origin(NamedTuple):
+    """Who answers at a URL (RFC 6454): what we show is for one of these only."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """``host:port``."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}"
+
+
+def origin_of(url: str) -> Origin:
+    """Return an HTTP URL's origin. Raises ValueError when it has none."""
+    parts = urlsplit(url)
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise ValueError("it is no URL of HTTP")
+    return Origin(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme])
+
+
+def portal_origin(url: str) -> Origin:
+    """Return the origin of a portal, ``https://HOST:PORT``. Raises ConfigurationError."""
+    _checked(url, "portal", secure="https", plain="http")
+    return origin_of(url)
+
+
+def _checked(url: str, field: str, *, secure: str, plain: str) -> None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as wrong:
+        raise ConfigurationError(field, f"is malformed: {wrong}") from wrong
+    if not host or parts.scheme not in (secure, plain):
+        raise ConfigurationError(field, f"must be of the form {secure}://HOST:PORT")
+    if parts.scheme == plain and host not in _LOOPBACK:
+        raise ConfigurationError(field, f"must begin with {secure}://; {plain}:// is for this machine only")
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ConfigurationError(field, "must have no user, query or fragment")

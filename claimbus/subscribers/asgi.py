@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from claimbus.subscribers.room import Peers, Place, Room, peer_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -13,8 +15,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 """An ASGI 3 application."""
 
-WITHIN: Final = 120.0
-"""Seconds in which a body must have come: 64 MiB at 1 MiB a second, the slowest that the ISO puts up with."""
+PATIENCE: Final = 20.0
+SLOWEST: Final = 1024 * 1024
+"""Seconds in which a body must have come, and one more for each so many bytes: the ISO waits no longer."""
 TOGETHER: Final = 4
 """So many bodies of the greatest size may be in memory at a time."""
 COME_BACK: Final = 5
@@ -63,39 +66,54 @@ def headers_of(scope: Scope) -> dict[str, str]:
 class Intake:
     """Reads bodies of at most ``max_body`` bytes, a few such at a time: nobody has proved anything yet."""
 
-    def __init__(self, max_body: int) -> None:
+    def __init__(self, max_body: int, peers: Peers) -> None:
         self._max_body = max_body
-        self._free = max_body * TOGETHER
+        self._room = Room(max_body * TOGETHER, peers)
 
     @asynccontextmanager
-    async def body(self, headers: Mapping[str, str], receive: Receive) -> AsyncIterator[bytes]:
+    async def body(self, headers: Mapping[str, str], receive: Receive, peer: str) -> AsyncIterator[bytes]:
         """Give a request's body and count its bytes until the block ends. Raises RefusedError."""
         announced = headers.get("content-length", "0")
         if announced.isdecimal() and int(announced[:20]) > self._max_body:
             raise RefusedError(Answer(413))
-        body, size = bytearray(), 0
+        reading = _Reading(peer_of(peer), receive)
         try:
-            await self._read(body, receive)
-            whole, size = bytes(body), len(body)
-            body.clear()  # or it would be in memory twice for as long as it is handled
-            yield whole
+            yield await reading.whole(self._room, self._max_body)
         finally:
-            self._free += size or len(body)
+            self._room.leave(reading.place)
 
-    async def _read(self, body: bytearray, receive: Receive) -> None:
-        more = True
+
+class _Reading:
+    """A body that is being read."""
+
+    def __init__(self, peer: str, receive: Receive) -> None:
+        self.place: Final = Place(peer, self._drop)
+        self._receive = receive
+        self._dropped = False
+        self._until = asyncio.timeout(PATIENCE)
+
+    async def whole(self, room: Room, most: int) -> bytes:
+        began = asyncio.get_running_loop().time()
+        body, more = bytearray(), True
         try:
-            async with asyncio.timeout(WITHIN):
+            async with self._until:
                 while more:
-                    message = await receive()
+                    message = await self._receive()
                     if message["type"] == "http.disconnect":
                         raise RefusedError(None)
                     part, more = message.get("body", b""), message.get("more_body", False)
                     body += part
-                    self._free -= len(part)
-                    if len(body) > self._max_body:
+                    if len(body) > most:
                         raise RefusedError(Answer(413))
-                    if self._free < 0:
+                    if self._dropped or not room.take(self.place, len(part)):
                         raise RefusedError(COME_AGAIN)
+                    self._until.reschedule(began + PATIENCE + len(body) / SLOWEST)
         except TimeoutError:
-            raise RefusedError(Answer(408)) from None
+            raise RefusedError(COME_AGAIN if self._dropped else Answer(408)) from None
+        return bytes(body)
+
+    def _drop(self) -> None:
+        """Read no more: others need the room."""
+        self._dropped = True
+        with suppress(RuntimeError):  # its time is over anyway
+            self._until.reschedule(0)

@@ -51,4 +51,11 @@ class Certificate:
 
 
 def _written(files: Sequence[Path]) -> list[int]:
-    return [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
+    return [_when(file) for file in files]
+
+
+def _when(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:  # away for a moment, as when it is replaced
+        return 0

@@ -15,12 +15,14 @@ from claimbus.events.stream import Delivery as Frame
 from claimbus.subscribers.address import Address, Identity
 from claimbus.subscribers.claims import Claims
 from claimbus.subscribers.errors import MalformedEventError
-from claimbus.subscribers.received import Received
+from claimbus.subscribers.received import MAX_BODY, Received
 from claimbus.subscribers.stream import Stream, StreamLostError, StreamRefusedError
 
 SHORTEST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 """Seconds before connecting again: the shortest first, doubled each time up to the longest."""
+STANDS_AFTER: Final = 2.0
+"""Seconds without a refusal after which a stream counts as open; a portal accepts first and then judges."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -34,13 +36,14 @@ def subscribe(
     ca_file: Path | None = None,
     token: str | None = None,
     prefetch: int = DEFAULT_PREFETCH,
+    max_body: int = MAX_BODY,
 ) -> "Subscription":
     """Receive the events of a stream endpoint.
 
     ``url`` is the portal's, ``wss://HOST:PORT``. Files are PEM: our certificate with its chain, its key
     unless that is in the same file, and the authorities that the portal's certificate is checked against, in
     place of the system's. ``token`` is a bearer token, beside a certificate or without one. At most
-    ``prefetch`` deliveries come before one is answered.
+    ``prefetch`` deliveries come before one is answered. Bodies of more than ``max_body`` bytes are refused.
 
     ::
 
@@ -51,7 +54,8 @@ def subscribe(
     Raises ConfigurationError for what is unusable.
     """
     identity = Identity(certificate_file=certificate_file, key_file=key_file, ca_file=ca_file, token=token)
-    return Subscription(Address(url=url, endpoint_id=endpoint_id, prefetch=prefetch), identity)
+    address = Address(url=url, endpoint_id=endpoint_id, prefetch=prefetch)
+    return Subscription(address, identity, Claims(address.portal, identity, max_body=max_body))
 
 
 class Delivery:
@@ -100,12 +104,14 @@ class Subscription:
     unusable file. What went wrong once after it went well is tried again, with growing pauses.
     """
 
-    def __init__(self, address: Address, identity: Identity) -> None:
+    def __init__(self, address: Address, identity: Identity, claims: Claims) -> None:
         self._address = address
         self._identity = identity
-        self._claims = Claims(address, identity)
+        self.claims: Final = claims
+        """Where large bodies come from."""
         self._stream: Stream | None = None
         self._opened: float | None = None
+        self._telling: asyncio.TimerHandle | None = None
         self._failures = 0
         self._kept_open = False
         self._stopping = False
@@ -142,9 +148,10 @@ class Subscription:
         await self._close()
 
     async def _close(self) -> None:
+        self._tell_no_more()
         if self._stream is not None:
             await self._stream.close()
-        await self._claims.aclose()
+        await self.claims.aclose()
 
     async def _next(self) -> Delivery:
         while True:
@@ -155,22 +162,34 @@ class Subscription:
                 await self._recover(ended)
                 continue
             self._failures = 0
+            if self._telling is not None:
+                self._tell()
             try:
                 event = _event(frame)
             except MalformedEventError as wrong:
                 _log.error("%s: no event: %s; it is refused", frame.message_id, wrong)
                 await stream.answer(Nack(frame.delivery, type(wrong).__name__))
             else:
-                return Delivery(event, frame.delivery, stream, self._claims)
+                return Delivery(event, frame.delivery, stream, self.claims)
 
     async def _open(self) -> Stream:
         self._stream = await Stream.open(self._address, self._identity)
         self._opened = time.monotonic()
-        _log.info("stream open: %s", self._address)
+        self._telling = asyncio.get_running_loop().call_later(STANDS_AFTER, self._tell)
         return self._stream
+
+    def _tell(self) -> None:
+        self._tell_no_more()
+        _log.info("stream open: %s", self._address)
+
+    def _tell_no_more(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
 
     async def _recover(self, ended: ClaimbusError) -> None:
         self._stream = None
+        self._tell_no_more()
         code = getattr(ended, "code", None)
         if self._opened is None:
             final = not isinstance(ended, StreamLostError)

@@ -12,10 +12,11 @@ from typing import Final, Self
 
 from claimbus.events.errors import ConfigurationError
 from claimbus.subscribers.errors import SinkError
+from claimbus.subscribers.private import make_directory, make_file
 from claimbus.subscribers.received import Received
 
-RETENTION: Final = timedelta(days=14)
-"""Longer than the ISO keeps a claim (7 days), so no event comes again after it was forgotten."""
+RETENTION: Final = timedelta(days=45)
+"""Longer than the ISO keeps what it could not deliver (30 days, and 3 for a replay's own attempts)."""
 LATEST_RETENTION: Final = timedelta(days=400)
 """An outage may stay quiet for long, and a dead letter of it be replayed then."""
 
@@ -52,7 +53,8 @@ class Dedupe:
         self._retention = int(retention.total_seconds())
         self._until_purge = 0
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(file.parent)
+            make_file(file)  # SQLite gives the files beside it the same mode
             self._database = sqlite3.connect(file, timeout=1.0, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as wrong:
             raise ConfigurationError("state", f"{file}: {wrong}") from wrong

@@ -2,7 +2,7 @@
 
 from typing import Final, Literal
 
-from claimbus.events.errors import ClaimbusError, InvalidInputError
+from claimbus.events.errors import ClaimbusError, InvalidInputError, UnavailableError
 
 Fault = Literal["missing", "timestamp", "mismatch"]
 
@@ -31,6 +31,14 @@ class MalformedEventError(InvalidInputError):
 
 class SinkError(ClaimbusError):
     """An event was not taken: it must come again."""
+
+
+class BodyRefusedError(SinkError):
+    """A body is not to be had: expired, unknown, not ours, too large, or not what the portal says."""
+
+
+class BodyUnavailableError(SinkError, UnavailableError):
+    """A body could not be fetched now."""
 
 
 class SinkClosedError(SinkError):

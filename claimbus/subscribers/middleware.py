@@ -17,14 +17,12 @@ from claimbus.subscribers.asgi import (
     headers_of,
 )
 from claimbus.subscribers.errors import MalformedEventError, SignatureError, SinkError, StoppingError
-from claimbus.subscribers.received import Received
+from claimbus.subscribers.received import MAX_BODY, Received
+from claimbus.subscribers.room import Peers
 from claimbus.subscribers.signature import TOLERANCE, Verifier
 
 Handler = Callable[[Received], Awaitable[object]]
 """Takes an event. When it returns the event is acked; when it raises the event comes again."""
-
-MAX_BODY: Final = 64 * 1024 * 1024
-"""Bytes of the largest body that the ISO sends, unless it was set up otherwise."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -51,13 +49,15 @@ class WebhookMiddleware:
         tolerance: timedelta = TOLERANCE,
         max_body: int = MAX_BODY,
         origins: Collection[str] | None = None,
+        peers: Peers | None = None,
     ) -> None:
-        """See `verify` for ``secrets`` and ``tolerance``. Raises ConfigurationError."""
+        """See `verify` for ``secrets`` and ``tolerance``, `Room` for ``peers``. Raises ConfigurationError."""
         self._app = app
         self._path = path
         self._verifier = Verifier(secrets, tolerance=tolerance)
         self._handler = handler
-        self._intake = Intake(max_body)
+        self._peers = peers or Peers()
+        self._intake = Intake(max_body, self._peers)
         self._origins = None if origins is None else {origin.lower() for origin in origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,8 +83,10 @@ class WebhookMiddleware:
     async def _take(self, headers: Mapping[str, str], receive: Receive, *, peer: str) -> Answer:
         try:
             self._verifier.admit(headers)  # before the body is read: anybody may send one
-            async with self._intake.body(headers, receive) as body:
-                await self._handler(self._verifier.verify(headers, body))
+            async with self._intake.body(headers, receive, peer) as body:
+                event = self._verifier.verify(headers, body)
+                self._peers.prove(peer)
+                await self._handler(event)
         except SignatureError as wrong:
             _log.warning("webhook from %s refused: %s", peer, wrong)
             return Answer(401)

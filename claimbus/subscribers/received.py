@@ -4,13 +4,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
 import orjson
 
 from claimbus.events.errors import InvalidEventError
 from claimbus.events.event import MAX_SEQUENCE, identity, parse_time
 from claimbus.subscribers.errors import MalformedEventError
+
+MAX_BODY: Final = 64 * 1024 * 1024
+"""Bytes of the largest body that the ISO sends, unless it was set up otherwise."""
 
 _NAME: Final = re.compile(r"[a-z0-9]+")
 
@@ -29,8 +32,9 @@ class Received:
     ``message_id`` is the event's one identity, over retries, replays and recoveries: dedupe by it.
     ``attempt`` counts from 1; ``replay`` names the replay job. ``attributes`` are those of CloudEvents 1.0 in
     their string form, with what properties give beside it. ``body`` is None when it must be fetched from
-    ``dataref``. ``deprecation`` and ``sunset`` are HTTP's headers of these names, there when the event's type
-    is being retired. ``request`` is there when it came by webhook.
+    ``dataref``, or lies in ``file``, where a daemon has put it for as long as the event is being taken.
+    ``deprecation`` and ``sunset`` are HTTP's headers of these names, there when the event's type is being
+    retired. ``request`` is there when it came by webhook.
     """
 
     message_id: str
@@ -42,12 +46,13 @@ class Received:
     deprecation: str | None = None
     sunset: str | None = None
     request: Request | None = field(default=None, repr=False, compare=False)
+    file: IO[bytes] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check(self.attributes)
         if self.message_id != identity(self.source, self.id):
             raise MalformedEventError("id", "does not belong, with its source, to the message's ID")
-        if (self.body is None) == (self.dataref is None):
+        if [self.body, self.dataref, self.file].count(None) != 2:
             raise MalformedEventError("body", "must be there, or a dataref in its place, and not both")
         for name in ("dataref", "replay"):
             value = getattr(self, name)

@@ -2,19 +2,10 @@
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
-from io import BytesIO
-from typing import Final
 
-import structlog
-
-from claimbus.subscribers.claims import BodyRefusedError, BodyUnavailableError
-from claimbus.subscribers.client import Delivery, Subscription
+from claimbus.subscribers.client import Subscription
 from claimbus.subscribers.errors import SinkError, StoppingError
 from claimbus.subscribers.inbox import Inbox
-from claimbus.subscribers.received import Received
-
-_log: Final = structlog.get_logger("claimbus.subscribers")
 
 
 async def take_all(subscription: Subscription, inbox: Inbox) -> None:
@@ -27,21 +18,8 @@ async def take_all(subscription: Subscription, inbox: Inbox) -> None:
     stopped.add_done_callback(lambda _: subscription.stop())
     try:
         async for delivery in subscription:
-            with suppress(SinkError, StoppingError, BodyRefusedError, BodyUnavailableError):  # all are logged
+            with suppress(SinkError, StoppingError):  # both are logged
                 async with delivery as event:
-                    await inbox.handle(event if event.dataref is None else await _whole(delivery))
+                    await inbox.handle(event)
     finally:
         stopped.cancel()
-
-
-async def _whole(delivery: Delivery) -> Received:
-    """Return an event with its body, which did not come in its frame."""
-    body = BytesIO()  # hands out what it holds without a copy
-    try:
-        async for chunk in delivery.chunks():
-            body.write(chunk)
-    except (BodyRefusedError, BodyUnavailableError) as failed:
-        message_id = delivery.event.message_id
-        _log.warning("event not taken", message_id=message_id, reason=str(failed), next="it comes again")
-        raise
-    return replace(delivery.event, body=body.getvalue(), dataref=None)

@@ -1,9 +1,12 @@
-"""Certificates for both sides."""
+"""Certificates for both sides, and a server behind the participant's."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trustme
+
+from tests.subscribers.inner import Inner, serving
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +20,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
             leaf = ca.issue_cert("localhost" if name == "server" else "iso@iso.example")
             leaf.private_key_and_cert_chain_pem.write_to_path(folder / f"{prefix}{name}.pem")
     return folder
+
+
+@pytest.fixture
+async def inner(certificates: Path) -> AsyncIterator[Inner]:
+    """Where events are forwarded."""
+    async with serving(certificates) as inner:
+        yield inner

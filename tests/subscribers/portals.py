@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
@@ -52,7 +53,8 @@ class Portal:
 
     ``raw`` is sent before anything else. ``cut_after`` breaks the connection after so many deliveries, in the
     middle of the next one; ``deaf_to`` breaks it in place of hearing so many answers. ``close_with`` closes
-    each connection, ``status`` answers it with HTTP, for the next ``times`` connections.
+    each connection, ``status`` answers it with HTTP, for the next ``times`` connections. ``bodies`` are
+    what is given at ``/v1/claims/…``.
     """
 
     certificates: Path
@@ -66,6 +68,7 @@ class Portal:
     close_with: int | None = None
     status: int | None = None
     times: int = 1_000_000
+    bodies: "Bodies | None" = None
     subprotocols: Sequence[str] = (SUBPROTOCOL,)
     opened: int = 0
     closed_with: list[int | None] = field(default_factory=list)
@@ -100,6 +103,8 @@ class Portal:
         self._wanted.set()
 
     def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
+        if self.bodies is not None and request.path.startswith("/v1/claims/"):
+            return self.bodies.response(request.headers.serialize().decode().lower())
         self.requests.append(request)
         if self.status is None or self.times <= 0:
             return None
@@ -176,7 +181,11 @@ async def _cut(connection: ServerConnection, frame: bytes) -> None:
 
 @dataclass
 class Bodies:
-    """Serves one body over HTTPS. Answer by answer, ``breaks`` says after how many bytes it is broken off."""
+    """Serves one body over HTTPS. Answer by answer, ``breaks`` says after how many bytes it is broken off.
+
+    ``handshakes`` counts connections, ``heads`` holds the requests, in lower case. ``announced`` sends the
+    length beforehand, ``keeps`` the connection open; ``silent`` answers nothing.
+    """
 
     certificates: Path
     body: bytes
@@ -185,6 +194,10 @@ class Bodies:
     digest: str | None = "right"
     status: int = 200
     heads: list[str] = field(default_factory=list)
+    handshakes: int = 0
+    announced: bool = True
+    keeps: bool = False
+    silent: bool = False
     port: int = 0
     _answering: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -206,31 +219,42 @@ class Bodies:
         assert answering is not None
         self._answering.add(answering)
         answering.add_done_callback(self._answering.discard)
+        self.handshakes += 1
         with suppress(ConnectionError, asyncio.IncompleteReadError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-            self.heads.append(head)
-            writer.write(self._response(head))
-            await writer.drain()
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                if self.silent:
+                    self.heads.append(head)
+                    await reader.read()
+                    break
+                writer.write(self.response(head).serialize())
+                await writer.drain()
+                if not self.keeps:
+                    break
         writer.close()
         with suppress(ConnectionError, ssl.SSLError):
             await writer.wait_closed()
 
-    def _response(self, head: str) -> bytes:
+    def response(self, head: str) -> Response:
+        self.heads.append(head)
+        headers = Headers() if self.keeps else Headers(connection="close")
         if self.status >= 300:
-            return f"HTTP/1.1 {self.status} no\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode()
+            headers["content-length"] = "0"
+            return Response(self.status, "no", headers)
         start = 0
         if self.ranges and "range: bytes=" in head:
             start = int(head.partition("range: bytes=")[2].partition("-")[0])
-        lines = [f"HTTP/1.1 {206 if start else 200} ok", f"content-length: {len(self.body) - start}"]
         if start:
-            lines.append(f"content-range: bytes {start}-{len(self.body) - 1}/{len(self.body)}")
+            headers["content-range"] = f"bytes {start}-{len(self.body) - 1}/{len(self.body)}"
+        if self.announced:
+            headers["content-length"] = str(len(self.body) - start)
         if self.digest is not None:
             of = self.body if self.digest == "right" else self.digest.encode()
-            lines.append(f"repr-digest: sha-256=:{b64encode(hashlib.sha256(of).digest()).decode()}:")
+            headers["repr-digest"] = f"sha-256=:{b64encode(hashlib.sha256(of).digest()).decode()}:"
         sent = self.body[start:]
         if self.breaks:
             sent = sent[: self.breaks.popleft()]
-        return ("\r\n".join([*lines, "connection: close", "", ""])).encode() + sent
+        return Response(206 if start else 200, "ok", headers, sent)
 
 
 def context_of(folder: Path, *, client_ca: bool = True) -> ssl.SSLContext:

@@ -11,12 +11,12 @@ from claimbus.subscribers import Received, SinkError, StoppingError
 from claimbus.subscribers.dedupe import Dedupe
 from claimbus.subscribers.errors import SinkClosedError
 from claimbus.subscribers.inbox import Inbox
-from claimbus.subscribers.sinks import Done
+from claimbus.subscribers.sinks import Done, Sink
 from tests.subscribers.sender import received
 from tests.waiting import eventually
 
 
-class Gate:
+class Gate(Sink):
     """A sink that takes an event when it is let."""
 
     def __init__(self) -> None:

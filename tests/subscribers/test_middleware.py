@@ -28,6 +28,7 @@ class Server:
         path: str = "/in",
         silent: bool = False,
         gone: bool = False,
+        pause: float = 0,
     ) -> tuple[int, dict[str, str], bytes]:
         """Returns status, headers, body; status 0 when nothing was answered."""
         scope = {
@@ -42,6 +43,7 @@ class Server:
 
         async def receive() -> Message:
             if waiting:
+                await asyncio.sleep(pause)
                 return {
                     "type": "http.request",
                     "body": waiting.pop(0),
@@ -148,9 +150,18 @@ async def test_bodies_in_memory_are_bounded_and_given_back() -> None:
 
 
 async def test_a_request_that_does_not_go_on_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asgi, "WITHIN", 0.05)
+    monkeypatch.setattr(asgi, "PATIENCE", 0.05)
     front, _ = server()
     assert (await front.request(signed(an_event())[0], [b"a"], silent=True))[0] == 408
+
+
+async def test_a_body_that_comes_fast_enough_gets_the_time_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi, "PATIENCE", 1.0)
+    monkeypatch.setattr(asgi, "SLOWEST", 10)
+    front, _ = server()
+    headers, body = signed(an_event(body=bytes(600)))
+    parts = [body[start : start + 100] for start in range(0, 600, 100)]
+    assert (await front.request(headers, parts, pause=0.3))[0] == 204
 
 
 async def test_a_sender_who_leaves_is_not_answered() -> None:

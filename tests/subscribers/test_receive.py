@@ -285,6 +285,8 @@ async def test_a_renewed_certificate_is_shown_without_a_restart(certificates: Pa
         (["--plain-http", "--dir", "out", "--secret-file", "absent"], 1, "absent"),
         (["--cert", "absent.pem", "--dir", "out"], 1, "absent.pem"),
         (["--plain-http", "--forward", "ftp://x/"], 1, "must begin with http"),
+        (["--plain-http", "--dir", "out", "--portal", "https://x"], 2, "--portal-cert or --token-file"),
+        (["--plain-http", "--dir", "out", "--portal-ca", "ca.pem"], 2, "are for --portal"),
     ],
 )
 def test_wrong_usage_is_told(tmp_path: Path, options: list[str], code: int, said: str) -> None:

@@ -1,14 +1,15 @@
 """The sinks one by one: what they hand on, and what they report as not taken."""
 
-import asyncio
 import base64
 import json
 import os
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 from hypothesis import given
@@ -16,13 +17,13 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from claimbus.events.errors import ConfigurationError
-from claimbus.events.tls import server_context
 from claimbus.subscribers import Received, SinkError, verify
 from claimbus.subscribers.dedupe import Dedupe
 from claimbus.subscribers.errors import SinkClosedError
 from claimbus.subscribers.sinks import CommandSink, DirectorySink, ForwardSink, StandardOutputSink
 from claimbus.subscribers.sinks.directory import STAGE
 from claimbus.subscribers.sinks.standard_output import line
+from tests.subscribers.inner import Inner
 from tests.subscribers.sender import SECRET, an_event, received, signed
 from tests.waiting import eventually
 
@@ -187,6 +188,37 @@ async def test_a_directory_that_takes_no_more_leaves_the_event_to_come_again(
     assert (out / f"{event.message_id}.json").read_bytes() == event.body
 
 
+@pytest.mark.parametrize("umask", [0, 0o022])
+async def test_what_it_makes_is_for_its_owner_alone(tmp_path: Path, umask: int) -> None:
+    event, out = received(), tmp_path / "new" / "out"
+    before = os.umask(umask)
+    try:
+        with Dedupe(out / ".claimbus.db") as dedupe:
+            await DirectorySink(out, dedupe).take(event, noting(dedupe, event))
+            made = [out.parent, out, *out.iterdir()]
+    finally:
+        os.umask(before)
+    assert len(made) >= 7  # the stage, body and sidecar, SQLite's file and its log
+    assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in made if file.exists()} == {
+        file.name: 0o700 if file.is_dir() else 0o600 for file in made if file.exists()
+    }
+
+
+async def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path, dedupe: Dedupe) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    out.chmod(0o750)
+    DirectorySink(out, dedupe)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o750
+
+
+async def test_a_fetched_body_that_is_not_taken_leaves_no_file(tmp_path: Path, dedupe: Dedupe) -> None:
+    sink = DirectorySink(tmp_path / "out", dedupe)
+    with sink.room() as file:
+        file.write(b"half of it")
+    assert list((tmp_path / "out" / STAGE).iterdir()) == []
+
+
 def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path, dedupe: Dedupe) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError):
@@ -207,6 +239,14 @@ def test_a_line_holds_the_body_in_its_own_form() -> None:
         json.loads(line(replace(received(), body=None, dataref="/v1/claims/a")))["dataref"] == "/v1/claims/a"
     )
     assert base64.b64decode(json.loads(line(received(body=b"\xff\x00")))["body_base64"]) == b"\xff\x00"
+
+
+def test_a_line_holds_a_body_that_was_fetched() -> None:
+    with TemporaryFile() as file:
+        file.write(b'{"mw": 1.5}')
+        file.seek(0)
+        found = json.loads(line(replace(received(), body=None, file=file)))
+    assert found["body"] == {"mw": 1.5}
 
 
 @given(body=st.binary(max_size=50), kind=st.sampled_from(["application/json", "text/plain"]))
@@ -233,36 +273,6 @@ async def test_a_broken_pipe_ends_it(done: Noted) -> None:
 
 
 # --forward
-
-
-@dataclass
-class Inner:
-    """A server in the participant's network: what it got, and how it answers."""
-
-    url: str
-    ca_pem: bytes
-    requests: list[tuple[dict[str, str], bytes]]
-    status: int = 204
-
-
-@pytest.fixture
-async def inner(certificates: Path) -> AsyncIterator[Inner]:
-    inner = Inner("", (certificates / "ca.pem").read_bytes(), [])
-
-    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        headers = dict(one.split(": ", 1) for one in head.split("\r\n")[1:-2])
-        inner.requests.append((headers, await reader.readexactly(int(headers["content-length"]))))
-        answer = f"HTTP/1.1 {inner.status} X\r\nlocation: /\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-        writer.write(answer.encode())
-        writer.close()
-        await writer.wait_closed()
-
-    tls = server_context(certificates / "server.pem")
-    server = await asyncio.start_server(converse, "127.0.0.1", 0, ssl=tls)
-    inner.url = f"https://localhost:{server.sockets[0].getsockname()[1]}/in?token=secret"
-    async with server:
-        yield inner
 
 
 @asynccontextmanager

@@ -230,6 +230,27 @@ async def test_a_refusal_in_the_middle_ends_it(portal: Portal) -> None:
     assert taken == ["event-1"]
 
 
+async def test_a_stream_is_called_open_when_nobody_refused_it(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    portal.close_with = CloseCode.DISABLED
+    with pytest.raises(StreamRefusedError):
+        await take(subscribed(portal), 1)
+    assert "stream open" not in caplog.text
+    portal.close_with = None
+    portal.put(an_event(1))
+    await take(subscribed(portal), 1)  # its first event says that it is open
+    assert caplog.text.count("stream open") == 1
+    monkeypatch.setattr(client, "STANDS_AFTER", 0.05)
+    quiet = subscribed(portal)
+    waiting = asyncio.create_task(take(quiet, 1))
+    await eventually(lambda: caplog.text.count("stream open") == 2)
+    quiet.stop()
+    await waiting
+    assert caplog.text.count("stream open") == 2
+
+
 async def test_a_redirect_is_not_followed(portal: Portal) -> None:
     portal.status = 307
     with pytest.raises(StreamRefusedError, match="307"):

@@ -1,19 +1,24 @@
 """Bodies that are fetched, from a server that breaks off, repeats itself or lies."""
 
 import asyncio
+import hashlib
 import secrets
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claimbus.subscribers import BodyRefusedError, BodyUnavailableError
 from claimbus.subscribers import claims as fetching
-from claimbus.subscribers.address import Address, Identity
-from claimbus.subscribers.claims import BodyRefusedError, BodyUnavailableError, Claims
+from claimbus.subscribers.address import Identity
+from claimbus.subscribers.claims import Claims
+from claimbus.subscribers.received import MAX_BODY
 from tests.subscribers.portals import Bodies
+from tests.waiting import eventually
 
 BODY = secrets.token_bytes(3_000_000)
 
@@ -30,21 +35,20 @@ async def bodies(certificates: Path) -> AsyncIterator[Bodies]:
         yield bodies
 
 
-def claims_of(bodies: Bodies, *, token: str | None = None) -> Claims:
+def claims_of(
+    bodies: Bodies, *, port: int | None = None, ca: str = "ca.pem", max_body: int = MAX_BODY
+) -> Claims:
     identity = Identity(
-        ca_file=bodies.certificates / "ca.pem",
+        ca_file=bodies.certificates / ca,
         certificate_file=bodies.certificates / "client.pem",
-        token=token,
+        token="clb_secret",
     )
-    return Claims(Address(url=f"wss://localhost:{bodies.port}", endpoint_id="ep_1"), identity)
+    return Claims(f"https://localhost:{port or bodies.port}", identity, max_body=max_body)
 
 
-async def fetched(bodies: Bodies, dataref: str = "/v1/claims/c1") -> bytes:
-    claims = claims_of(bodies, token="clb_secret")
-    try:
-        return b"".join([chunk async for chunk in claims.chunks(dataref)])
-    finally:
-        await claims.aclose()
+async def fetched(bodies: Bodies, dataref: str = "/v1/claims/c1", claims: Claims | None = None) -> bytes:
+    async with aclosing(claims or claims_of(bodies)) as using:
+        return b"".join([chunk async for chunk in using.chunks(dataref)])
 
 
 async def test_a_body_is_fetched_with_our_certificate_and_token(bodies: Bodies) -> None:
@@ -54,28 +58,107 @@ async def test_a_body_is_fetched_with_our_certificate_and_token(bodies: Bodies) 
     assert "accept-encoding" not in head
 
 
-async def test_a_body_elsewhere_is_fetched_without_the_token(bodies: Bodies) -> None:
-    claims = Claims(
-        Address(url="wss://localhost:1", endpoint_id="ep_1"),
-        Identity(
-            ca_file=bodies.certificates / "ca.pem",
-            certificate_file=bodies.certificates / "client.pem",
-            token="clb_secret",
-        ),
-    )
-    assert b"".join([chunk async for chunk in claims.chunks(bodies.url)]) == BODY
-    assert "authorization" not in bodies.heads[0]
-    await claims.aclose()
+async def test_what_we_show_is_for_the_portal_alone(bodies: Bodies) -> None:
+    another = claims_of(bodies, port=1)
+    with pytest.raises(BodyRefusedError, match=f"leads to https://localhost:{bodies.port}, .*:1 alone"):
+        await fetched(bodies, bodies.url, another)
+    assert not bodies.heads
+    assert bodies.handshakes == 0  # so it has not seen our certificate either
+    assert await fetched(bodies, bodies.url) == BODY
 
 
-@pytest.mark.parametrize("dataref", ["http://[", "ftp://localhost/c1", "file:///etc/passwd"])
+async def test_nobody_is_trusted_whom_the_stream_would_not_trust(
+    bodies: Bodies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system trusts the server's authority; ``--ca`` names another one, instead of those."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(bodies.certificates / "ca.pem"))
+    trusting = Claims(bodies.url, Identity(certificate_file=bodies.certificates / "client.pem"))
+    assert await fetched(bodies, claims=trusting) == BODY
+    with pytest.raises(BodyUnavailableError, match="certificate is not trusted"):
+        await fetched(bodies, claims=claims_of(bodies, ca="other-ca.pem"))
+    assert len(bodies.heads) == 1
+
+
+async def test_a_body_that_is_too_large_is_refused_as_announced_or_as_it_comes(bodies: Bodies) -> None:
+    assert await fetched(bodies, claims=claims_of(bodies, max_body=len(BODY))) == BODY
+    for bodies.announced in (True, False):
+        with pytest.raises(BodyRefusedError, match="more than 2999999 bytes"):
+            await fetched(bodies, claims=claims_of(bodies, max_body=len(BODY) - 1))
+    assert len(bodies.heads) == 3
+
+
+async def test_a_large_body_goes_on_where_it_was_cut(bodies: Bodies) -> None:
+    bodies.body, mib = secrets.token_bytes(1024 * 1024) * 64, 1024 * 1024
+    bodies.breaks.append(60 * mib)
+    digest, size = hashlib.sha256(), 0
+    async with aclosing(claims_of(bodies)) as claims:
+        async for chunk in claims.chunks("/v1/claims/c1"):
+            digest.update(chunk)
+            size += len(chunk)
+    assert (size, digest.digest()) == (64 * mib, hashlib.sha256(bodies.body).digest())
+    assert f"range: bytes={60 * mib}-" in bodies.heads[1]
+
+
+async def test_bodies_come_one_after_another_over_one_connection(bodies: Bodies) -> None:
+    bodies.keeps = True
+    async with aclosing(claims_of(bodies)) as claims:
+        for _ in range(3):
+            assert b"".join([chunk async for chunk in claims.chunks("/v1/claims/c1")]) == BODY
+    assert (bodies.handshakes, len(bodies.heads)) == (1, 3)
+
+
+@pytest.mark.parametrize("user", ["", "me:p%40ss@"])
+async def test_a_body_is_fetched_through_the_environments_proxy(
+    bodies: Bodies, monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    heads: list[str] = []
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        there, back = await asyncio.open_connection("127.0.0.1", bodies.port)
+        writer.write(b"HTTP/1.1 200 go on\r\n\r\n")
+        with suppress(ConnectionError):
+            await asyncio.gather(pass_on(reader, back), pass_on(there, writer))
+
+    async with await asyncio.start_server(tunnel, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{user}127.0.0.1:{port}")
+        monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("https_proxy", raising=False)
+        assert await fetched(bodies) == BODY
+    assert heads[0].startswith(f"CONNECT localhost:{bodies.port} HTTP/1.1\r\n")
+    assert ("Basic bWU6cEBzcw==" in heads[0]) == bool(user)
+    assert "clb_secret" not in heads[0]
+
+
+async def test_a_fetch_that_is_cancelled_leaves_nothing_open(bodies: Bodies) -> None:
+    bodies.silent = True
+    claims = claims_of(bodies)
+    fetching_it = asyncio.create_task(anext(claims.chunks("/v1/claims/c1")))
+    await eventually(lambda: bodies.heads)
+    fetching_it.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await fetching_it
+
+
+@pytest.mark.parametrize(
+    "dataref",
+    ["http://[", "ftp://localhost/c1", "file:///etc/passwd", "https://localhost:99999/", "/a b", "/é"],
+)
 async def test_what_leads_nowhere_is_refused(bodies: Bodies, dataref: str) -> None:
     with pytest.raises(BodyRefusedError):
         await fetched(bodies, dataref)
 
 
 async def test_a_body_over_plain_http_is_refused(bodies: Bodies) -> None:
-    with pytest.raises(BodyRefusedError, match="https://"):
+    with pytest.raises(BodyRefusedError, match=f"leads to http://localhost:{bodies.port}"):
         await fetched(bodies, f"http://localhost:{bodies.port}/v1/claims/c1")
     assert not bodies.heads
 
@@ -135,17 +218,14 @@ async def test_a_body_that_changes_while_it_is_fetched_is_refused(bodies: Bodies
 
 
 async def test_an_unusable_certificate_is_told(bodies: Bodies) -> None:
-    claims = Claims(
-        Address(url="wss://localhost:1", endpoint_id="ep_1"),
-        Identity(certificate_file=bodies.certificates / "ca.pem"),
-    )
-    with pytest.raises(BodyUnavailableError, match="no certificate"):
+    claims = Claims(bodies.url, Identity(certificate_file=bodies.certificates / "ca.pem"))
+    with pytest.raises(BodyUnavailableError, match="certificate_file"):
         _ = [chunk async for chunk in claims.chunks(bodies.url)]
 
 
 async def test_memory_stays_flat(bodies: Bodies) -> None:
     bodies.body = bytes(64 * 1024 * 1024)
-    url = f"wss://localhost:{bodies.port}"
+    url = f"https://localhost:{bodies.port}"
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -164,13 +244,13 @@ async def test_memory_stays_flat(bodies: Bodies) -> None:
 GROWTH = """
 import asyncio, resource, sys
 from pathlib import Path
-from claimbus.subscribers.address import Address, Identity
+from claimbus.subscribers.address import Identity
 from claimbus.subscribers.claims import Claims
 
 async def fetch():
     url, ca, certificate = sys.argv[1:]
     identity = Identity(ca_file=Path(ca), certificate_file=Path(certificate))
-    claims = Claims(Address(url=url, endpoint_id="ep_1"), identity)
+    claims = Claims(url, identity)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     size = 0
     async for chunk in claims.chunks("/v1/claims/c1"):

@@ -5,8 +5,10 @@ import json
 import os
 import random
 import signal
+import stat
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from claimbus.events.stream import CloseCode
+from claimbus.events.stream import CloseCode, Delivery
 from tests.subscribers.portals import (
     ENDPOINT,
     Bodies,
@@ -64,6 +66,18 @@ async def ended(daemon: Process) -> tuple[int, str]:
         _, log = await daemon.communicate()
     assert daemon.returncode is not None
     return daemon.returncode, log.decode()
+
+
+def told(log: str) -> str:
+    """The one line with which it ended."""
+    (line,) = (line for line in log.splitlines() if line.startswith("claimbus: "))
+    return line
+
+
+def memory_of(daemon: Process) -> int:
+    """The most bytes that it has had in memory."""
+    status = Path(f"/proc/{daemon.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def bodies_in(directory: Path) -> list[int]:
@@ -187,30 +201,74 @@ async def test_sigterm_lets_the_event_in_work_be_finished_and_acked(portal: Port
     assert portal.closed_with == [CloseCode.DONE]
 
 
+def large(number: int) -> Delivery:
+    """An event whose body must be fetched."""
+    event = an_event(number, body=None, dataref="/v1/claims/c1")
+    return replace(event, event={**event.event, "datacontenttype": "application/octet-stream"})
+
+
 async def test_a_large_body_is_fetched_before_the_sink_takes_it(portal: Portal, tmp_path: Path) -> None:
-    bodies = Bodies(portal.certificates, os.urandom(2_000_000))
-    bodies.breaks.append(700_000)
-    async with bodies.listening():
-        event = an_event(1, body=None, dataref=bodies.url)
-        attributes = {**event.event, "datacontenttype": "application/octet-stream"}
-        portal.put(replace(event, event=attributes))
-        async with running(portal, "--dir", tmp_path):
-            await eventually(lambda: portal.acked)
+    portal.bodies = Bodies(portal.certificates, os.urandom(2_000_000), breaks=deque([700_000]))
+    portal.put(large(1))
+    async with running(portal, "--dir", tmp_path):
+        await eventually(lambda: portal.acked)
     (file,) = list_of(tmp_path, "evt_*.bin")
-    assert file.read_bytes() == bodies.body
-    assert "range: bytes=" in bodies.heads[1]
+    assert file.read_bytes() == portal.bodies.body
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "range: bytes=700000-" in portal.bodies.heads[1]
+    assert not list_of(tmp_path, ".incoming/*")
+    (sidecar,) = list_of(tmp_path, "evt_*.event")
+    assert json.loads(sidecar.read_bytes())["dataref"] is None
+
+
+async def test_a_command_reads_a_large_body_from_its_standard_input(portal: Portal, tmp_path: Path) -> None:
+    portal.bodies = Bodies(portal.certificates, os.urandom(2_000_000))
+    portal.put(large(1))
+    command = f"cat > {tmp_path}/body; echo ${{CE_DATAREF-none}} > {tmp_path}/dataref"
+    async with running(portal, "--exec", command, "--shell", "--state", tmp_path / "s"):
+        await eventually(lambda: portal.acked)
+    assert (tmp_path / "body").read_bytes() == portal.bodies.body
+    assert (tmp_path / "dataref").read_text() == "none\n"
+
+
+async def test_the_body_of_a_duplicate_is_not_fetched(portal: Portal, tmp_path: Path) -> None:
+    portal.bodies = Bodies(portal.certificates, os.urandom(2_000_000))
+    portal.put(large(1), large(1))
+    async with running(portal, "--dir", tmp_path):
+        await eventually(lambda: len(portal.acked) == 2)
+    assert len(portal.bodies.heads) == 1
 
 
 async def test_a_body_that_is_gone_nacks_its_event_and_holds_nothing_up(
     portal: Portal, tmp_path: Path
 ) -> None:
-    bodies = Bodies(portal.certificates, b"", status=410)
-    async with bodies.listening():
-        portal.put(an_event(1, body=None, dataref=bodies.url), an_event(2))
-        async with running(portal, "--dir", tmp_path):
-            await eventually(lambda: portal.acked and portal.nacked)
+    portal.bodies = Bodies(portal.certificates, b"", status=410)
+    portal.put(large(1), an_event(2))
+    async with running(portal, "--dir", tmp_path):
+        await eventually(lambda: portal.acked and portal.nacked)
     assert portal.nacked[0] == ("event-1", "BodyRefusedError")
     assert bodies_in(tmp_path) == [2]
+
+
+async def test_a_body_elsewhere_or_too_large_is_refused(portal: Portal, tmp_path: Path) -> None:
+    portal.bodies = Bodies(portal.certificates, bytes(5001))
+    portal.put(large(1), replace(large(2), dataref="https://elsewhere.example/v1/claims/c1"))
+    async with running(portal, "--dir", tmp_path, "--max-body", "5000") as daemon:
+        await eventually(lambda: len(portal.nacked) >= 2)
+        _, log = await stopped(daemon)
+    assert "more than 5000 bytes" in log
+    assert "leads to https://elsewhere.example:443" in log
+
+
+@pytest.mark.parametrize("sink", ["--dir", "--exec"])
+async def test_a_body_of_64_mib_takes_little_memory(portal: Portal, tmp_path: Path, sink: str) -> None:
+    """What it is when nothing of the size was taken: about 60 MiB."""
+    portal.bodies = Bodies(portal.certificates, bytes(64 * 1024 * 1024))
+    portal.put(large(1), an_event(2))
+    options = [sink, tmp_path / "out" if sink == "--dir" else "true", "--state", tmp_path / "s"]
+    async with running(portal, *options) as daemon:
+        await eventually(lambda: len(portal.acked) == 2, within=60)
+        assert memory_of(daemon) < 100 * 1024 * 1024
 
 
 async def test_only_the_latest_status_of_an_outage_is_taken(portal: Portal, tmp_path: Path) -> None:
@@ -254,7 +312,8 @@ async def test_a_refusal_is_told_in_one_line_and_exits_with_1(
     async with running(portal, "--dir", tmp_path) as daemon:
         code, log = await ended(daemon)
     assert code == 1
-    assert words in log.splitlines()[-1]
+    assert words in told(log)
+    assert "stream open" not in log
     assert "Traceback" not in log
 
 
@@ -262,7 +321,7 @@ async def test_a_wrong_authority_is_told_and_exits_with_1(portal: Portal, tmp_pa
     async with running(portal, "--dir", tmp_path, "--ca", portal.certificates / "other-ca.pem") as daemon:
         code, log = await ended(daemon)
     assert code == 1
-    assert "certificate is not trusted" in log.splitlines()[-1]
+    assert "certificate is not trusted" in told(log)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from tempfile import TemporaryFile
 from typing import IO, Final
 
@@ -13,7 +13,7 @@ import structlog
 
 from claimbus.subscribers.errors import SinkError
 from claimbus.subscribers.received import Received
-from claimbus.subscribers.sinks.sink import Done
+from claimbus.subscribers.sinks.sink import Done, Sink
 
 MAX_OUTPUT: Final = 65_536
 """Bytes of a command's output that are logged, from its beginning."""
@@ -23,7 +23,7 @@ MAX_LINE: Final = 2_000
 _log: Final = structlog.get_logger("claimbus.subscribers.command")
 
 
-class CommandSink:
+class CommandSink(Sink):
     """At least once: after a kill the event in work comes again.
 
     The command gets the body on standard input and the attributes in its environment: ``CE_ID``, ``CE_TYPE``
@@ -44,8 +44,11 @@ class CommandSink:
         """Run the command."""
         # Files rather than pipes: what the command leaves running may hold a pipe open for ever.
         try:
-            with TemporaryFile() as body, TemporaryFile() as output:
-                await asyncio.to_thread(_fill, body, event.body or b"")
+            with ExitStack() as opened:
+                body, output = event.file, opened.enter_context(TemporaryFile())
+                if body is None:
+                    body = opened.enter_context(TemporaryFile())
+                    await asyncio.to_thread(_fill, body, event.body or b"")
                 try:
                     code = await self._run(body, output, variables(event))
                 finally:

@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from tempfile import NamedTemporaryFile
+from typing import IO, Any, Final
 
 import orjson
 
@@ -14,8 +16,9 @@ from claimbus.events.errors import ConfigurationError
 from claimbus.events.event import format_time
 from claimbus.subscribers.dedupe import Dedupe
 from claimbus.subscribers.errors import SinkError
+from claimbus.subscribers.private import make_directory, opener
 from claimbus.subscribers.received import Received
-from claimbus.subscribers.sinks.sink import Done
+from claimbus.subscribers.sinks.sink import Done, Sink
 
 SIDECAR: Final = ".event"
 """The suffix of sidecars, which are JSON. No body has it, so ``*.json`` finds bodies only."""
@@ -37,7 +40,7 @@ _SUFFIXES: Final = {
 }
 
 
-class DirectorySink:
+class DirectorySink(Sink):
     """Exactly once.
 
     An event, of message ID ``evt_X``, becomes its body, ``evt_X.json`` (or ``.xml``, ``.csv``, …), and then
@@ -48,6 +51,8 @@ class DirectorySink:
     First both files are written to the stage and flushed to disk, then the dedupe notes the event, then they
     are moved out. So the note decides: at the start, what is on the stage is moved out if it is noted, and
     removed if not, and will come again. Who takes files away gets none of them twice.
+
+    The files (0600), and directories that it makes (0700), are for their owner alone.
     """
 
     def __init__(self, directory: Path, dedupe: Dedupe) -> None:
@@ -57,10 +62,22 @@ class DirectorySink:
         self._dedupe = dedupe
         self._flushing = ThreadPoolExecutor(3, "flush")
         try:
-            self._stage.mkdir(parents=True, exist_ok=True)
+            make_directory(self._stage)
             self._recover()
         except OSError as wrong:
             raise ConfigurationError("dir", f"{directory}: {wrong.strerror}") from wrong
+
+    @contextmanager
+    def room(self) -> Iterator[IO[bytes]]:
+        """Give a file on the stage, which needs no copy then."""
+        with NamedTemporaryFile(dir=self._stage, delete=False) as file:
+            try:
+                yield file
+            finally:
+                try:
+                    file.close()
+                finally:
+                    Path(file.name).unlink(missing_ok=True)
 
     async def take(self, event: Received, done: Done) -> None:
         """Write the event's files."""
@@ -77,10 +94,11 @@ class DirectorySink:
 
     def _write(self, event: Received) -> list[str]:
         """Write an event's files on the stage, and through to the disk; returns their names, sidecar last."""
-        body, contents = None, {}
-        if event.body is not None:
+        body, contents = None, dict[str, bytes | IO[bytes]]()
+        content = event.body if event.file is None else event.file
+        if content is not None:
             body = event.message_id + suffix(event.datacontenttype)
-            contents[body] = event.body
+            contents[body] = content
         contents[event.message_id + SIDECAR] = _sidecar(event, body)
         with ExitStack() as opened:
             files = [opened.enter_context(_written(self._stage / name, contents[name])) for name in contents]
@@ -144,9 +162,13 @@ def _read(sidecar: Path) -> dict[str, Any] | None:
     return found
 
 
-def _written(file: Path, content: bytes) -> BinaryIO:
-    """Return a new file, open, with its content on the way to the disk."""
-    opened = file.open("wb")
+def _written(file: Path, content: bytes | IO[bytes]) -> IO[bytes]:
+    """Return a new file, open, with its content on the way to the disk; another file becomes it."""
+    if not isinstance(content, bytes):
+        content.close()  # or Windows would not rename it
+        Path(content.name).replace(file)
+        return file.open("r+b")
+    opened = open(file, "wb", opener=opener)  # noqa: SIM115 - the caller's to close
     try:
         opened.write(content)
         opened.flush()

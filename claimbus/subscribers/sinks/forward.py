@@ -1,6 +1,10 @@
 """``--forward``: each event posted on to a server in the participant's own network."""
 
+import asyncio
+import os
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import IO, Final
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
@@ -10,14 +14,18 @@ from claimbus.events.errors import ConfigurationError
 from claimbus.subscribers.binding import request_of
 from claimbus.subscribers.errors import SinkError
 from claimbus.subscribers.received import Received
-from claimbus.subscribers.sinks.sink import Done
+from claimbus.subscribers.sinks.sink import Done, Sink
+
+_PIECE: Final = 256 * 1024
+"""Bytes of a file that are sent at a time."""
 
 
-class ForwardSink:
+class ForwardSink(Sink):
     """At least once: after a kill the event in work comes again.
 
     It posts what arrived, with the original headers (``ce-…``, ``webhook-…``, ``claimbus-…``), so the server
-    may verify the signature again. Any 2xx means taken; redirects are not followed, no proxy is used.
+    may verify the signature again. A body that was fetched goes with its event's attributes, and without the
+    signature, which did not cover it. Any 2xx means taken; redirects are not followed, no proxy is used.
     """
 
     def __init__(self, url: str, *, timeout: float, ca_pem: bytes | None = None) -> None:
@@ -36,7 +44,12 @@ class ForwardSink:
     async def take(self, event: Received, done: Done) -> None:
         """Post the event."""
         posted = request_of(event)
-        request = self._client.post(self._url).headers(posted.headers).body_bytes(posted.body)
+        request = self._client.post(self._url).headers(posted.headers)
+        if event.file is None:
+            request = request.body_bytes(posted.body)
+        else:
+            size = os.fstat(event.file.fileno()).st_size
+            request = request.header("content-length", str(size)).body_stream(_pieces(event.file))
         try:
             # The status is all that counts: whatever body follows stays unread.
             async with request.streamed_read_buffer_limit(0).build_streamed() as response:
@@ -68,6 +81,11 @@ def _client(timeout: float, ca_pem: bytes | None) -> Client:
         return builder.build()
     except PyreqwestError as unusable:
         raise ConfigurationError("forward_ca", str(unusable)) from unusable
+
+
+async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
+    while piece := await asyncio.to_thread(file.read, _PIECE):
+        yield piece
 
 
 def _reason(failed: PyreqwestError) -> str:

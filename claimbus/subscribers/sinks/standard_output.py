@@ -10,11 +10,11 @@ import orjson
 from claimbus.events.bodies import is_json
 from claimbus.subscribers.errors import SinkClosedError
 from claimbus.subscribers.received import Received
-from claimbus.subscribers.sinks.sink import Done
+from claimbus.subscribers.sinks.sink import Done, Sink
 
 
-class StandardOutputSink:
-    """At least once: after a kill the last line may come again."""
+class StandardOutputSink(Sink):
+    """At least once: after a kill the last line may come again. A body is in memory to become a line."""
 
     def __init__(self, output: BinaryIO | None = None) -> None:
         # Unbuffered: what nobody reads any more must not be flushed once more at exit, which then is 120.
@@ -22,7 +22,7 @@ class StandardOutputSink:
 
     async def take(self, event: Received, done: Done) -> None:
         """Write the event's line and flush it. Raises SinkClosedError when nobody reads any more."""
-        await asyncio.to_thread(self._write, line(event))
+        await asyncio.to_thread(lambda: self._write(line(event)))
         await done()
 
     async def aclose(self) -> None:
@@ -54,15 +54,16 @@ def line(event: Received) -> bytes:
 
 
 def _body(event: Received) -> dict[str, object]:
-    if event.body is None:
+    body = event.body if event.file is None else event.file.read()
+    if body is None:
         return {"dataref": event.dataref}
-    if is_json(event.datacontenttype) and _parses(event.body):
+    if is_json(event.datacontenttype) and _parses(body):
         # As it came, with the precision of its numbers. A line break in JSON is white space, never content.
-        return {"body": orjson.Fragment(event.body.translate(_ONE_LINE))}
+        return {"body": orjson.Fragment(body.translate(_ONE_LINE))}
     try:
-        return {"body": event.body.decode()}
+        return {"body": body.decode()}
     except UnicodeDecodeError:
-        return {"body_base64": base64.b64encode(event.body).decode()}
+        return {"body_base64": base64.b64encode(body).decode()}
 
 
 def _parses(body: bytes) -> bool:
