@@ -1,5 +1,6 @@
 """``claimbus access``: who may use the portal: tokens, client certificates, and whose certificates count."""
 
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from claimbus.cli.database import open_database
 from claimbus.cli.options import Actor, AsJson, Reason, duration, group, moment
 from claimbus.cli.output import details, listing, say
 from claimbus.cli.settings import load
-from claimbus.database import authorities, certificates, tokens
+from claimbus.database import authorities, certificates, revocations, tokens
 from claimbus.database.access import Grant, Role
 from claimbus.database.audit import Act
 from claimbus.database.authorities import Authority
@@ -30,6 +31,21 @@ app.add_typer(of_authorities, name="authorities")
 Roles = Annotated[list[Role], typer.Option("--role", help="What it opens; repeat it.", show_default=False)]
 Participant = Annotated[str | None, typer.Option(metavar="ID", help="For this participant only.")]
 Organisation = Annotated[str | None, typer.Option(help="For all participants of this organisation.")]
+Publishes = Annotated[
+    list[str] | None,
+    typer.Option(metavar="DOMAIN", help="For a publisher: oms, market or system; repeat it."),
+]
+IssuedBy = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--authority",
+        metavar="ID",
+        help="One that must have issued it; repeat it. Default: any that counts.",
+    ),
+]
+Certificate = Annotated[
+    str, typer.Argument(metavar="FINGERPRINT|FILE", help="SHA-256 of a certificate, or a file with it.")
+]
 Id = Annotated[str, typer.Argument(metavar="ID", help="As 'list' shows it.")]
 
 
@@ -40,6 +56,7 @@ def add_token(
     role: Roles,
     participant: Participant = None,
     organisation: Organisation = None,
+    publishes: Publishes = None,
     lives: Annotated[
         timedelta,
         typer.Option(
@@ -53,7 +70,7 @@ def add_token(
     """Add a token and show it, this once: it is kept nowhere."""
     act = Act(actor, reason)
     with _database() as database, database.transaction() as sql:
-        grant = Grant(frozenset(role), participant, organisation)
+        grant = Grant(frozenset(role), participant, organisation, frozenset(publishes or ()))
         added, token = tokens.add(sql, name, grant, act, expires_at=act.at + lives)
     details({**_token(added), "token": token}, as_json=as_json)
     if not as_json:
@@ -65,8 +82,8 @@ def list_tokens(as_json: AsJson = False) -> None:
     """List tokens, those that count no more too."""
     with _database() as database, database.snapshot() as sql:
         rows = [_token(one) for one in tokens.find(sql)]
-    columns = ("id", "name", "roles", "participant", "organisation", "expires_at", "revoked_at", "used_at")
-    listing(rows, columns, as_json=as_json, empty="there are no tokens")
+    columns = ("id", "name", "roles", "participant", "organisation", "publishes", "expires_at", "revoked_at")
+    listing(rows, (*columns, "used_at"), as_json=as_json, empty="there are no tokens")
 
 
 @of_tokens.command("revoke")
@@ -86,34 +103,90 @@ def add_certificate(
     role: Roles,
     participant: Participant = None,
     organisation: Organisation = None,
+    publishes: Publishes = None,
+    authority: IssuedBy = None,
     actor: Actor,
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """Let client certificates of this subject count, if an authority that counts issued them."""
+    """Let client certificates of this subject count, if an authority that counts issued them.
+
+    Name the authority if you trust several: each can issue a certificate of any subject.
+    """
     file = Path(subject)
     named = certificates.subject_in(_read(file)) if "=" not in subject and file.exists() else subject
     with _database() as database, database.transaction() as sql:
-        grant = Grant(frozenset(role), participant, organisation)
-        added = certificates.add(sql, named, grant, Act(actor, reason))
+        grant = Grant(frozenset(role), participant, organisation, frozenset(publishes or ()))
+        added = certificates.add(sql, named, grant, Act(actor, reason), issued_by=authority)
     details(_certificate(added), as_json=as_json)
 
 
+@of_certificates.command("issuers")
+def set_issuers(
+    id_: Id, *, authority: IssuedBy = None, actor: Actor, reason: Reason = "", as_json: AsJson = False
+) -> None:
+    """Say anew which authorities may issue certificates of a subject; while one rolls over, both."""
+    with _database() as database, database.transaction() as sql:
+        changed = certificates.set_issuers(sql, id_, authority, Act(actor, reason))
+    details(_certificate(changed), as_json=as_json)
+
+
 @of_certificates.command("list")
-def list_certificates(as_json: AsJson = False) -> None:
+def list_certificates(
+    *,
+    revoked: Annotated[
+        bool, typer.Option("--revoked", help="Single certificates that were revoked instead.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """List subjects, those that count no more too."""
     with _database() as database, database.snapshot() as sql:
-        rows = [_certificate(one) for one in certificates.find(sql)]
-    columns = ("id", "subject", "roles", "participant", "organisation", "revoked_at")
-    listing(rows, columns, as_json=as_json, empty="no client certificates are known")
+        if revoked:
+            rows = [asdict(one) for one in revocations.find(sql)]
+        else:
+            rows = [_certificate(one) for one in certificates.find(sql)]
+    if revoked:
+        columns: tuple[str, ...] = ("fingerprint", "subject", "reason", "revoked_at")
+        listing(rows, columns, as_json=as_json, empty="no single certificate is revoked")
+        return
+    columns = ("id", "subject", "roles", "participant", "organisation", "publishes", "authorities")
+    empty = "no client certificates are known"
+    listing(rows, (*columns, "revoked_at"), as_json=as_json, empty=empty)
 
 
 @of_certificates.command("revoke")
-def revoke_certificate(id_: Id, *, actor: Actor, reason: Reason = "", as_json: AsJson = False) -> None:
-    """Let client certificates of a subject count no more."""
+def revoke_certificate(
+    which: Annotated[
+        str,
+        typer.Argument(metavar="ID|FINGERPRINT|FILE", help="A subject's ID; or a single certificate."),
+    ],
+    *,
+    actor: Actor,
+    reason: Reason = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let a single certificate count no more, or, by its ID, all of a subject.
+
+    A single one is named by its SHA-256 or a file with it: its subject goes on with another certificate.
+    """
+    act = Act(actor, reason)
     with _database() as database, database.transaction() as sql:
-        revoked = certificates.revoke(sql, id_, Act(actor, reason))
-    details(_certificate(revoked), as_json=as_json)
+        if which.startswith(certificates.ID):
+            told = _certificate(certificates.revoke(sql, which, act))
+        else:
+            fingerprint, subject = _named(which)
+            told = asdict(revocations.revoke(sql, fingerprint, act, subject=subject))
+    details(told, as_json=as_json)
+
+
+@of_certificates.command("restore")
+def restore_certificate(
+    which: Certificate, *, actor: Actor, reason: Reason = "", as_json: AsJson = False
+) -> None:
+    """Let a single certificate that was revoked count again."""
+    with _database() as database, database.transaction() as sql:
+        restored = revocations.restore(sql, _named(which)[0], Act(actor, reason))
+    details(asdict(restored), as_json=as_json)
 
 
 From = Annotated[
@@ -138,7 +211,7 @@ def add_authority(
 ) -> None:
     """Let an authority's client certificates count; one that is known gets this period in place of its own.
 
-    It can issue a certificate of any subject: add only those that you trust to tell your participants apart.
+    It can issue a certificate of any subject, but for those that 'certificates add' binds to another.
     """
     pem = _read(file)
     with _database() as database, database.transaction() as sql:
@@ -185,11 +258,18 @@ def _read(file: Path) -> bytes:
         raise InvalidInputError("file", f"{file}: {unreadable.strerror}") from unreadable
 
 
+def _named(certificate: str) -> tuple[str, str]:
+    """Return fingerprint and subject of a certificate that is named by the one or by its file."""
+    file = Path(certificate)
+    return revocations.read(_read(file)) if file.exists() else (certificate, "")
+
+
 def _grant(grant: Grant) -> dict[str, Any]:
     return {
         "roles": sorted(grant.roles),
         "participant": grant.participant_id,
         "organisation": grant.organisation_id,
+        "publishes": sorted(grant.publishes),
     }
 
 
@@ -210,6 +290,7 @@ def _certificate(one: KnownSubject) -> dict[str, Any]:
         "id": one.id,
         "subject": one.subject,
         **_grant(one.grant),
+        "authorities": one.authorities,
         "created_at": one.created_at,
         "revoked_at": one.revoked_at,
     }

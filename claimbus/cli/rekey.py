@@ -13,10 +13,11 @@ from claimbus.cli.settings import load
 from claimbus.cli.wiring import COMMAND_WITHIN, Wiring
 from claimbus.database import rekey as rekeying
 from claimbus.events.sealing import Keys
+from claimstore import memory_keys
 from claimstore.record import KEY_LIMIT
 from claimstore.usage import claims_by_key, count_by_key
 
-COLUMNS: Final = ("key", "use", "secrets", "parked", "letters", "claims")
+COLUMNS: Final = ("key", "use", "secrets", "parked", "outages", "letters", "claims")
 
 
 def rekey(
@@ -24,9 +25,10 @@ def rekey(
     look: Annotated[bool, typer.Option("--look", help="Change nothing, only count.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Encrypt secrets and parked events with the first key, and count what each key encrypts.
+    """Encrypt secrets, parked events and outages with the first key, and count what each encrypts.
 
     Claims and dead letters' bodies go by themselves; a key that encrypts nothing any more may be dropped.
+    What is in clear is read here even if CLAIMBUS_ENCRYPTION_REQUIRED refuses it elsewhere.
     Exits with 1 if something needs a key that is not set.
     """
     rows = asyncio.run(_rekey(look=look))
@@ -37,13 +39,16 @@ def rekey(
 
 
 async def _rekey(*, look: bool) -> list[dict[str, Any]]:
-    async with Wiring(load(), within=COMMAND_WITHIN) as wiring:
+    async with Wiring(load(encryption_required=False), within=COMMAND_WITHIN) as wiring:
         database, store = wiring.database(), await wiring.store(strict=False)
         while not look and await database.run(rekeying.rekey) > 0:
             pass
+        if not look:
+            await memory_keys.rekey(store.connection, store.keys)
         counts = {
             "secrets": await database.read(rekeying.secrets_by_key),
             "parked": await database.read(rekeying.parked_by_key),
+            "outages": await memory_keys.by_key(store.connection),
             "letters": await database.read(
                 lambda sql: count_by_key(rekeying.kept_beginnings(sql, KEY_LIMIT))
             ),

@@ -6,21 +6,31 @@ organisation, or an event type that is closed to it, counts at once.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from hmac import compare_digest
-from typing import Any
+from typing import Any, Final, NamedTuple
 
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from sqlalchemy import Connection, RowMapping, Table, select
 
-from claimbus.database import participants
+from claimbus.database import participants, revocations
 from claimbus.database.errors import NotFoundError
 from claimbus.database.participants import Participant
 from claimbus.database.schema import certificates, organisations, tokens
 from claimbus.events.errors import InvalidInputError
 from claimbus.events.event import ALL, Audience
+from claimbus.events.routing import DOMAINS
+
+OWN_SYSTEMS: Final = frozenset({"bus", "system"})
+"""ISO systems as whose the bus itself publishes: no publisher may pass for one."""
+
+OURS: Final = "system.endpoint."
+"""How the types begin that only the bus itself publishes."""
 
 
 class Role(StrEnum):
@@ -31,7 +41,7 @@ class Role(StrEnum):
     UAA = "uaa"
     """That, and keep their endpoints."""
     PUBLISHER = "publisher"
-    """Publish events."""
+    """Publish events of some domains."""
     OPERATOR = "operator"
     """See everything, and replay it."""
     ADMIN = "admin"
@@ -45,12 +55,14 @@ _OF_PARTICIPANTS = frozenset({Role.PARTICIPANT, Role.UAA})
 class Grant:
     """What a credential gives: roles, and for whom: a participant, all of an organisation's, or the ISO.
 
-    Raises InvalidInputError for roles that do not fit together, or not with for whom they are.
+    ``publishes`` names the domains of a publisher's events. Raises InvalidInputError for roles that do not
+    fit together, or not with for whom they are, and for a publisher of nothing.
     """
 
     roles: frozenset[Role]
     participant_id: str | None = None
     organisation_id: str | None = None
+    publishes: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.roles:
@@ -64,12 +76,17 @@ class Grant:
             if (role in _OF_PARTICIPANTS) != owned:
                 needs = "goes with a participant or an organisation" if not owned else "is the ISO's own only"
                 raise InvalidInputError("role", f"{role} {needs}")
+        if (Role.PUBLISHER in self.roles) != bool(self.publishes):
+            known = ", ".join(DOMAINS)
+            raise InvalidInputError("publishes", f"goes with the role publisher, and that with it: {known}")
+        for unknown in sorted(self.publishes.difference(DOMAINS)):
+            raise InvalidInputError("publishes", f"{unknown!r:.60} is no domain: {', '.join(DOMAINS)}")
 
     @classmethod
     def of(cls, row: RowMapping) -> "Grant":
         """Read it from a row that has its columns."""
-        roles = frozenset(map(Role, row["roles"]))
-        return cls(roles, row["participant_id"], row["organisation_id"])
+        roles, publishes = frozenset(map(Role, row["roles"])), frozenset(row["publishes"] or ())
+        return cls(roles, row["participant_id"], row["organisation_id"], publishes)
 
     def columns(self) -> dict[str, Any]:
         """Return its columns."""
@@ -77,7 +94,18 @@ class Grant:
             "roles": sorted(self.roles),
             "participant_id": self.participant_id,
             "organisation_id": self.organisation_id,
+            "publishes": sorted(self.publishes) or None,
         }
+
+    def check_name(self, name: str) -> None:
+        """Raise InvalidInputError if a publisher's name, or its subject, gives it no system of its own."""
+        if Role.PUBLISHER not in self.roles:
+            return
+        system = system_of(name)
+        if not system:
+            raise InvalidInputError("name", "has no letter or digit to name a publisher's source after")
+        if system in OWN_SYSTEMS:
+            raise InvalidInputError("name", f"{system} is the bus's own source; a publisher needs another")
 
     def owner(self, connection: Connection) -> str | None:
         """Return the organisation concerned, None for the ISO itself. Raises NotFoundError."""
@@ -106,6 +134,12 @@ class Principal:
     roles: frozenset[Role]
     organisation_id: str | None = None
     participants: tuple[Participant, ...] = ()
+    publishes: frozenset[str] = frozenset()
+
+    @property
+    def key(self) -> tuple[str | None, str]:
+        """By what to count what it takes: others may have a token of the same name."""
+        return self.organisation_id, self.name
 
     @property
     def participant_ids(self) -> frozenset[str]:
@@ -132,6 +166,33 @@ class Principal:
             return True
         return any(one.is_entitled(event_type) for one in self.among(audience))
 
+    def may_publish(self, event_type: str) -> bool:
+        """Tell whether it may publish events of a type: not what only the bus itself says, whoever asks."""
+        domain = event_type.partition(".")[0]
+        return self.is_one_of(Role.PUBLISHER) and domain in self.publishes and not event_type.startswith(OURS)
+
+
+class Certificate(NamedTuple):
+    """A client certificate that was verified, by its subject (RFC 4514).
+
+    ``authorities`` are the IDs of those that vouch for it, each by itself; ``fingerprints`` its own and those
+    of all on the way to them, in every form in which they are as valid: SHA-256, in hexadecimal.
+    """
+
+    subject: str
+    authorities: frozenset[str]
+    fingerprints: frozenset[str]
+
+
+def system_of(name: str) -> str:
+    """Return the word for an ISO system that a token's name, or a subject's common name, gives."""
+    try:
+        common = x509.Name.from_rfc4514_string(name).get_attributes_for_oid(NameOID.COMMON_NAME)
+    except ValueError:  # a token's
+        common = []
+    text = str(common[0].value) if common else name
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
 
 def digest_of(token: str) -> bytes:
     """Return what is kept of a token, its SHA-256: of 256 random bits nothing slower is needed."""
@@ -140,19 +201,30 @@ def digest_of(token: str) -> bytes:
 
 def by_token(connection: Connection, token: str, now: datetime) -> Principal | None:
     """Return who shows this token; None for one that is unknown, revoked or expired."""
-    wanted = digest_of(token)
-    row = _live(connection, tokens, {"sha256": wanted})
-    if row is None or not compare_digest(row["sha256"], wanted) or now >= row["expires_at"]:
+    return by_digest(connection, digest_of(token), now)
+
+
+def by_digest(connection: Connection, digest: bytes, now: datetime) -> Principal | None:
+    """Return whose token has this SHA-256: sessions know no more of it."""
+    row = _live(connection, tokens, {"sha256": digest})
+    if row is None or not compare_digest(row["sha256"], digest) or now >= row["expires_at"]:
         return None
     return _principal(connection, row["name"], Grant.of(row))
 
 
-def by_certificate(connection: Connection, subject: str, now: datetime) -> Principal | None:
-    """Return who shows a certificate of this subject (RFC 4514), which was verified; None: nobody known."""
-    row = _live(connection, certificates, {"subject": subject})
+def by_certificate(connection: Connection, shown: Certificate, now: datetime) -> Principal | None:
+    """Return who shows this certificate.
+
+    None: nobody known, another authority than those that must have issued it, or one that was revoked.
+    """
+    row = _live(connection, certificates, {"subject": shown.subject})
     if row is None or now < row["created_at"]:
         return None
-    return _principal(connection, subject, Grant.of(row))
+    if row["authorities"] is not None and shown.authorities.isdisjoint(row["authorities"]):
+        return None
+    if revocations.has_any(connection, shown.fingerprints):
+        return None
+    return _principal(connection, shown.subject, Grant.of(row))
 
 
 def _live(connection: Connection, table: Table, wanted: Mapping[str, object]) -> RowMapping | None:
@@ -168,4 +240,10 @@ def _principal(connection: Connection, name: str, grant: Grant) -> Principal:
         own = participants.find(connection, organisation_id=organisation_id)
     else:
         own = ()
-    return Principal(name=name, roles=grant.roles, organisation_id=organisation_id, participants=own)
+    return Principal(
+        name=name,
+        roles=grant.roles,
+        organisation_id=organisation_id,
+        participants=own,
+        publishes=grant.publishes,
+    )

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from claimbus.events.errors import InvalidInputError
 
-REVISION: Final = "0004"
+REVISION: Final = "0006"
 """The newest migration, so that a start need not load Alembic to see that there is nothing to do."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -388,6 +388,8 @@ audit_entries = Table(
     Index("ix_audit_entries_organisation_id", "organisation_id"),
 )
 
+_LIST = JSON(none_as_null=True)
+
 # Whose client certificates the portal trusts, and from when to when; what it says itself is checked besides.
 authorities = Table(
     "authorities",
@@ -411,6 +413,8 @@ certificates = Table(
     Column("organisation_id", ForeignKey("organisations.id")),
     Column("created_at", Moment, nullable=False),
     Column("revoked_at", Moment),
+    Column("publishes", _LIST),
+    Column("authorities", _LIST),
 )
 _open = certificates.c.revoked_at.is_(None)
 Index(
@@ -435,5 +439,51 @@ tokens = Table(
     Column("expires_at", Moment, nullable=False),
     Column("revoked_at", Moment),
     Column("used_at", Moment),
+    Column("publishes", _LIST),
     Index("uq_tokens_sha256", "sha256", unique=True),
+)
+
+# Single certificates that count no more, by their SHA-256 in hexadecimal.
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("fingerprint", String, primary_key=True),
+    Column("subject", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("revoked_at", Moment, nullable=False),
+)
+
+# Whoever is logged in to the pages: the SHA-256 of a cookie, and the credential that opened it, which is
+# looked up again with each request: a token's SHA-256 in hexadecimal, a certificate's subject.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("sha256", LargeBinary, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("credential", String, nullable=False, index=True),
+    Column("csrf", String, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("seen_at", Moment, nullable=False, index=True),
+    Column("expires_at", Moment, nullable=False),
+    CheckConstraint("kind IN ('token', 'certificate')", "kind"),
+)
+
+# Days (ISO 8601) on which event types are deprecated and end, where they are not those of the catalogue.
+type_dates = Table(
+    "type_dates",
+    metadata,
+    Column("type", String, primary_key=True),
+    Column("deprecated", String),
+    Column("sunset", String),
+)
+
+# How far a reader of the audit and of the holds has come, and which process reads for it now.
+tidings = Table(
+    "tidings",
+    metadata,
+    Column("reader", String, primary_key=True),
+    Column("entry_id", BigInteger, nullable=False),
+    Column("hold_id", BigInteger, nullable=False),
+    Column("owner", String),
+    Column("leased_until", Moment),
 )

@@ -1,6 +1,7 @@
 """What is encrypted in rows, if there are keys: endpoints' secrets, and parked events.
 
-What lies in clear stays readable once there are keys; `claimbus.database.rekey` encrypts it.
+What lies in clear stays readable once there are keys, unless these are required; `claimbus.database.rekey`
+encrypts it.
 """
 
 import base64
@@ -45,10 +46,11 @@ def stored_secret(connection: Connection, endpoint_id: str, value: str) -> str:
 
 def secret(connection: Connection, endpoint_id: str, stored: str) -> str:
     """Return an endpoint's secret as it is. Raises KeyMissingError and BrokenBoxError."""
-    key = key_of(stored)
+    keys, thing, key = keys_of(connection), f"endpoint {endpoint_id}", key_of(stored)
     if key is None:
+        keys.admit_clear(thing)
         return stored
-    return _unsealed(keys_of(connection).decrypting(f"endpoint {endpoint_id}", key), stored, "secret")
+    return _unsealed(keys.decrypting(thing, key), stored, "secret")
 
 
 def stored_parked(connection: Connection, row: Row) -> Row:
@@ -65,10 +67,15 @@ def stored_parked(connection: Connection, row: Row) -> Row:
 
 def parked(connection: Connection, stored: Row) -> Row:
     """Return the row of a parked event, with or without its body, as it is. Raises as `secret` does."""
-    key = key_of(stored["resource_id"])
+    keys, thing, key = (
+        keys_of(connection),
+        f"parked event {stored['message_id']}",
+        key_of(stored["resource_id"]),
+    )
     if key is None:
+        keys.admit_clear(thing)
         return stored
-    cipher = keys_of(connection).decrypting(f"parked event {stored['message_id']}", key)
+    cipher = keys.decrypting(thing, key)
     row = stored | {
         "resource_id": _unsealed(cipher, stored["resource_id"], "resource"),
         "attributes": json.loads(_unsealed(cipher, stored["attributes"], "attributes")),

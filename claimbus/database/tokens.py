@@ -45,6 +45,7 @@ def add(
     Raises NotFoundError for an unknown participant or organisation, and InvalidInputError.
     """
     names.check_name("name", name)
+    grant.check_name(name)
     if not act.at < expires_at <= act.at + LONGEST:
         raise InvalidInputError("expires", f"must be within {LONGEST.days} days from now")
     organisation_id = grant.owner(connection)
@@ -99,8 +100,8 @@ def revoke(connection: Connection, token_id: str, act: Act) -> Token:
     return get(connection, token_id)
 
 
-def note_use(connection: Connection, token: str, now: datetime) -> None:
-    """Note that a token was used, at most once a minute."""
+def note_use(connection: Connection, digest: bytes, now: datetime) -> None:
+    """Note that the token of this SHA-256 was used, at most once a minute."""
     column = tokens.c
     due = or_(column.used_at.is_(None), column.used_at <= now - USE_NOTED_EVERY)
-    connection.execute(update(tokens).where(column.sha256 == digest_of(token), due).values(used_at=now))
+    connection.execute(update(tokens).where(column.sha256 == digest, due).values(used_at=now))

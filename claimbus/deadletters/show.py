@@ -1,4 +1,8 @@
-"""Looking at a letter: what it was, how its attempts ended, its body. Every look is noted in the audit."""
+"""Looking at a letter: what it was, how its attempts ended, its body. Every look is noted in the audit.
+
+An operator sees every letter. A participant's people see those of their own participants, named in full, and
+learn of no others; of these they see bodies that are for all. Nobody else sees anything.
+"""
 
 from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass
@@ -6,16 +10,18 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from claimbus.database import attempts, kept, letters
+from claimbus.database.access import Principal, Role
 from claimbus.database.attempts import Attempt
 from claimbus.database.audit import Act
 from claimbus.database.engine import Database
+from claimbus.database.errors import NotFoundError
 from claimbus.database.letters import DeadLetter
 from claimbus.database.schema import moment_of
 from claimbus.deadletters.bodies import Bodies, Body
 from claimbus.deadletters.errors import BodyGoneError, NotPermittedError
 from claimbus.deadletters.legible import TEXT_BYTES, Legible, harmless, legible
 from claimbus.events.errors import UnavailableError
-from claimbus.events.event import ALL, format_time
+from claimbus.events.event import ALL, Event, format_time
 from claimstore.errors import ClaimCorruptError
 from claimstore.store import ClaimStore
 
@@ -27,6 +33,7 @@ MAX_ATTEMPTS: Final = 1000
 
 
 CONFIDENTIAL: Final = "the body is confidential: only operators may see it"
+NOT_OPEN: Final = "events of this type are not open to you any more"
 
 
 class Preview(NamedTuple):
@@ -72,17 +79,19 @@ async def look(
     database: Database,
     store: ClaimStore,
     letter_id: str,
-    act: Act,
+    who: Principal,
     *,
-    operator: bool,
+    reason: str = "",
     letters_kept: timedelta,
 ) -> Shown:
     """Show a letter, and the beginning of its body. A confidential one is withheld from all but operators.
 
-    Raises NotFoundError, and DatabaseUnavailableError; without Redis the body is withheld.
+    ``letter_id``: for an operator a beginning of it will do. Raises NotFoundError, for all but operators
+    NotPermittedError in its place, and DatabaseUnavailableError; without Redis the body is withheld.
     """
-    letter, tries, is_kept = await database.read(lambda sql: _read(sql, letter_id))
-    attributes, body = await _event(Bodies(store, database), letter, operator=operator)
+    act = Act(who.name, reason)
+    letter, tries, is_kept = await database.read(lambda sql: _read(sql, letter_id, who))
+    attributes, body = await _event(Bodies(store, database), letter, who)
     until = [letter.died_at + letters_kept] if is_kept else []
     with suppress(UnavailableError):
         claims = await store.glance([letter.claim_id] if letter.claim_id else [])
@@ -97,16 +106,19 @@ async def look(
     )
 
 
-async def body(database: Database, store: ClaimStore, letter_id: str, act: Act, *, operator: bool) -> Body:
+async def body(
+    database: Database, store: ClaimStore, letter_id: str, who: Principal, *, reason: str = ""
+) -> Body:
     """Return the whole body of a letter's event, to be streamed.
 
-    Raises NotFoundError, NotPermittedError for a confidential one unless an ``operator`` asks, BodyGoneError,
-    ClaimCorruptError, and UnavailableError.
+    Raises as `look` does, NotPermittedError for a confidential one too unless an operator asks,
+    BodyGoneError, ClaimCorruptError, and UnavailableError.
     """
-    letter = await database.read(lambda sql: letters.get(sql, letters.resolve(sql, letter_id)))
+    letter = await database.read(lambda sql: _permitted(sql, letter_id, who))
     found = await Bodies(store, database).open(letter)
-    if found.event.audience != ALL and not operator:
-        raise NotPermittedError(CONFIDENTIAL)
+    if why := _withheld(found.event, who):
+        raise NotPermittedError(why)
+    act = Act(who.name, reason)
     await database.run(lambda sql: letters.looked(sql, letter, act, "body"))
     return found
 
@@ -116,9 +128,27 @@ def answer(attempt: Attempt) -> str:
     return harmless((attempt.answer_head or b"").decode(errors="replace"))
 
 
-def _read(sql: "Connection", letter_id: str) -> tuple[DeadLetter, tuple[Attempt, ...], bool]:
+def _permitted(sql: "Connection", letter_id: str, who: Principal) -> DeadLetter:
+    """Return a letter that is open to somebody. Raises NotFoundError to operators, else NotPermittedError."""
+    if who.is_one_of(Role.OPERATOR):
+        return letters.get(sql, letters.resolve(sql, letter_id))
+    with suppress(NotFoundError):
+        letter = letters.get(sql, letter_id)
+        if letter.participant_id is not None and who.acts_for(letter.participant_id):
+            return letter
+    raise NotPermittedError("this letter is not open to you")
+
+
+def _withheld(event: Event, who: Principal) -> str:
+    """Return why the body of an event is not for somebody to whom its letter is open; empty if it is."""
+    if not who.may_see(event.type, event.audience):
+        return NOT_OPEN
+    return CONFIDENTIAL if event.audience != ALL and not who.is_one_of(Role.OPERATOR) else ""
+
+
+def _read(sql: "Connection", letter_id: str, who: Principal) -> tuple[DeadLetter, tuple[Attempt, ...], bool]:
     """Return a letter, the attempts at its delivery, and whether its body is kept."""
-    letter = letters.get(sql, letters.resolve(sql, letter_id))
+    letter = _permitted(sql, letter_id, who)
     tries: tuple[Attempt, ...] = ()
     if letter.endpoint_id is not None and letter.message_id is not None:
         wanted = attempts.Filter(endpoint_ids=[letter.endpoint_id], message_id=letter.message_id)
@@ -133,17 +163,17 @@ def _note(sql: "Connection", letter: DeadLetter, act: Act, body: Preview) -> Non
         letters.looked(sql, letter, act, "body")
 
 
-async def _event(bodies: Bodies, letter: DeadLetter, *, operator: bool) -> tuple[dict[str, str], Preview]:
+async def _event(bodies: Bodies, letter: DeadLetter, who: Principal) -> tuple[dict[str, str], Preview]:
     """Return the attributes of a letter's event, and the beginning of its body."""
     if letter.raw is not None:
         size = len(letter.raw)
-        if not operator:  # nobody knows for whom that was
+        if not who.is_one_of(Role.OPERATOR):  # nobody knows for whom that was
             return {}, Preview(size, None, CONFIDENTIAL)
         return {}, Preview(size, legible(letter.raw[:TEXT_BYTES], size, "application/octet-stream"))
     try:
         event, size, _ = found = await bodies.open(letter)
-        if event.audience != ALL and not operator:
-            return event.attributes(), Preview(size, None, CONFIDENTIAL)
+        if why := _withheld(event, who):
+            return {} if why == NOT_OPEN else event.attributes(), Preview(size, None, why)
         start = await _beginning(found)
     except (BodyGoneError, ClaimCorruptError, UnavailableError) as wrong:
         return {}, Preview(None, None, str(wrong))

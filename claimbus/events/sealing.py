@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from claimbus.events.errors import ClaimbusError, ConfigurationError, UnavailableError
 
 SETTING: Final = "CLAIMBUS_ENCRYPTION_KEYS"
+REQUIRED: Final = "CLAIMBUS_ENCRYPTION_REQUIRED"
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -78,18 +79,20 @@ class Keys:
     """The keys by their names, perhaps none. They appear in no repr.
 
     A key's name is its ID with a check of its bytes, so that other bytes under the same ID are a missing key,
-    not broken data.
+    not broken data. If they are ``required``, what lies in clear is refused: whoever can write where things
+    are kept could else put it there in place of what was encrypted.
     """
 
-    __slots__ = ("_keys", "first")
+    __slots__ = ("_keys", "first", "required")
 
-    def __init__(self, keys: Iterable[tuple[str, bytes]] = ()) -> None:
+    def __init__(self, keys: Iterable[tuple[str, bytes]] = (), *, required: bool = False) -> None:
         """Take IDs with keys of 32 bytes; ``first`` is the name of the one that encrypts, if there is one."""
+        self.required: Final = required
         self._keys: Final = {f"{id_}.{_derived(key, 'check')[:4].hex()}": key for id_, key in keys}
         self.first: Final = next(iter(self._keys), None)
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, *, required: bool = False) -> Self:
         """Read ``id:key,id2:key2``, each 32 bytes in Base64. Raises ConfigurationError, quoting none."""
         found: dict[str, bytes] = {}
         for part in filter(None, map(str.strip, text.split(","))):
@@ -100,7 +103,9 @@ class Keys:
             if key_id in found:
                 raise ConfigurationError(SETTING, f"has the ID {key_id} twice")
             found[key_id] = _decoded(key_id, encoded)
-        return cls(found.items())
+        if required and not found:
+            raise ConfigurationError(REQUIRED, f"needs {SETTING}: without a key all is in clear")
+        return cls(found.items(), required=required)
 
     def __bool__(self) -> bool:
         return bool(self._keys)
@@ -112,6 +117,11 @@ class Keys:
     def names(self) -> tuple[str, ...]:
         """The names of the keys, in their order."""
         return tuple(self._keys)
+
+    def admit_clear(self, thing: str) -> None:
+        """Raise BrokenBoxError, for a thing that lies in clear, if these keys are required."""
+        if self.required:
+            raise BrokenBoxError(thing, f"lies in clear, which {REQUIRED} refuses")
 
     def encrypting(self, thing: str) -> Cipher | None:
         """Return the cipher that encrypts for a thing, known by a name of its own; None without keys."""

@@ -70,7 +70,7 @@ async def claim(claim_id: str, request: Request) -> Response:
         whole = {"content-range": f"bytes */{found.size}"}
         raise ProblemError(416, "the range is outside the body", headers=whole) from outside
     size = found.size if span is None else span.size
-    if size > LIGHT and services.giving[principal.name] >= AT_MOST:
+    if size > LIGHT and services.giving[principal.key] >= AT_MOST:
         after = {"retry-after": str(RETRY_AFTER)}
         raise ProblemError(429, f"read at most {AT_MOST} bodies at a time", headers=after)
     given = Redemption(datetime.now(UTC), principal.name, principal.organisation_id, claim_id, size)
@@ -93,7 +93,7 @@ class _Counted(StreamingResponse):
 
     def __init__(
         self,
-        giving: Counter[str],
+        giving: Counter[tuple[str | None, str]],
         principal: Principal,
         pieces: AsyncIterator[bytes],
         status: int,
@@ -101,14 +101,14 @@ class _Counted(StreamingResponse):
     ) -> None:
         super().__init__(pieces, status, headers)
         self._giving = giving
-        self._name = principal.name
+        self._key = principal.key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._giving[self._name] += 1
+        self._giving[self._key] += 1
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._giving[self._name] -= 1
+            self._giving[self._key] -= 1
 
 
 async def _absent(claim_id: str, principal: Principal, services: Services) -> ProblemError:

@@ -22,8 +22,9 @@ import structlog
 from starlette.requests import HTTPConnection
 
 from claimbus.database import access, tokens
-from claimbus.database.access import Principal, digest_of
+from claimbus.database.access import Certificate, Principal, digest_of
 from claimbus.database.engine import Database
+from claimbus.database.sessions import Kind, Session
 from claimbus.events.errors import UnavailableError
 from claimbus.portal.problems import UnauthenticatedError
 from claimbus.portal.trust import Trust, UntrustedError
@@ -50,6 +51,13 @@ class _LookUp(NamedTuple):
     until: float
 
 
+class Opening(NamedTuple):
+    """What opens a session; ``credential`` as `claimbus.database.sessions.Session` has it."""
+
+    kind: Kind
+    credential: str
+
+
 class Identity:
     """Tells who asks. ``proxies``: the networks whose ``Client-Cert`` is believed."""
 
@@ -57,7 +65,7 @@ class Identity:
         self._database = database
         self._trust = trust
         self._proxies = tuple(proxies)
-        self._known: OrderedDict[str | bytes, _LookUp] = OrderedDict()
+        self._known: OrderedDict[Certificate | bytes, _LookUp] = OrderedDict()
         self._note_next: dict[bytes, float] = {}
         self._noting: set[asyncio.Task[None]] = set()
 
@@ -67,10 +75,26 @@ class Identity:
         Raises UnauthenticatedError and DatabaseUnavailableError.
         """
         shown = connection.headers.getlist("authorization")
-        found = await (self._by_token(shown) if shown else self._by_certificate(connection))
+        found = await (self._by_token(shown) if shown else self.by_certificate(connection))
         if found is None:
             raise UnauthenticatedError
         return found
+
+    async def to_begin(self, connection: HTTPConnection, token: str | None) -> Opening | None:
+        """Return what a session is to be begun with: a token that was typed, or the certificate shown."""
+        if token is None:
+            who = await self.by_certificate(connection)
+            return None if who is None else Opening("certificate", who.name)
+        if not _TOKEN.fullmatch(token) or await self._by_digest(digest_of(token)) is None:
+            return None
+        return Opening("token", digest_of(token).hex())
+
+    async def of_session(self, session: Session, connection: HTTPConnection) -> Principal | None:
+        """Return who is behind a session now; None when its credential counts no more, or is not shown."""
+        if session.kind == "token":
+            return await self._by_digest(bytes.fromhex(session.credential))
+        who = await self.by_certificate(connection)
+        return who if who is not None and who.name == session.credential else None
 
     async def aclose(self) -> None:
         """Wait until the uses of tokens are noted."""
@@ -80,34 +104,42 @@ class Identity:
         scheme, _, token = shown[0].partition(" ")
         if len(shown) > 1 or scheme.lower() != "bearer" or not _TOKEN.fullmatch(token):
             return None
-        digest, now = digest_of(token), datetime.now(UTC)
-        known = self._remembered(digest)
+        return await self._by_digest(digest_of(token))
+
+    async def _by_digest(self, digest: bytes) -> Principal | None:
+        known, now = self._remembered(digest), datetime.now(UTC)
         if known is None:
-            found = await self._database.read(lambda sql: access.by_token(sql, token, now))
+            found = await self._database.read(lambda sql: access.by_digest(sql, digest, now))
             known = self._remember(digest, found)
             if found is not None and time.monotonic() >= self._note_next.get(digest, 0):
                 self._note_next[digest] = time.monotonic() + tokens.USE_NOTED_EVERY.total_seconds()
-                noting = asyncio.create_task(self._note_use(token, now))
+                noting = asyncio.create_task(self._note_use(digest, now))
                 self._noting.add(noting)
                 noting.add_done_callback(self._noting.discard)
         return known.found
 
-    async def _by_certificate(self, connection: HTTPConnection) -> Principal | None:
+    async def by_certificate(self, connection: HTTPConnection) -> Principal | None:
+        """Return whose certificate is shown; None for nobody's, and for one that does not count."""
         try:
             chain = self._chain(connection)
             if not chain:
                 return None
-            subject = self._trust.subject(chain)
+            shown = self._trust.verified(chain)
         except UntrustedError as untrusted:
             _log.warning("certificate refused", client=_host(connection), reason=str(untrusted))
             return None
-        known = self._remembered(subject)
+        known = self._remembered(shown)
         if known is None:
             now = datetime.now(UTC)
-            found = await self._database.read(lambda sql: access.by_certificate(sql, subject, now))
-            known = self._remember(subject, found)
+            found = await self._database.read(lambda sql: access.by_certificate(sql, shown, now))
+            known = self._remember(shown, found)
             if found is None:
-                _log.warning("subject unknown", client=_host(connection), subject=subject)
+                _log.warning(
+                    "certificate opens nothing",
+                    client=_host(connection),
+                    subject=shown.subject,
+                    authorities=sorted(shown.authorities),
+                )
         return known.found
 
     def _chain(self, connection: HTTPConnection) -> list[bytes]:
@@ -131,20 +163,20 @@ class Identity:
             return any(address in network for network in self._proxies)
         return False
 
-    def _remembered(self, credential: str | bytes) -> _LookUp | None:
+    def _remembered(self, credential: Certificate | bytes) -> _LookUp | None:
         known = self._known.get(credential)
         return known if known is not None and time.monotonic() < known.until else None
 
-    def _remember(self, credential: str | bytes, found: Principal | None) -> _LookUp:
+    def _remember(self, credential: Certificate | bytes, found: Principal | None) -> _LookUp:
         known = self._known[credential] = _LookUp(found, time.monotonic() + KNOWN_FOR)
         self._known.move_to_end(credential)
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return known
 
-    async def _note_use(self, token: str, now: datetime) -> None:
+    async def _note_use(self, digest: bytes, now: datetime) -> None:
         try:
-            await self._database.run(lambda sql: tokens.note_use(sql, token, now))
+            await self._database.run(lambda sql: tokens.note_use(sql, digest, now))
         except UnavailableError as away:
             _log.warning("use of a token not noted", reason=str(away))
 

@@ -39,6 +39,8 @@ _ATTRIBUTES: Final = frozenset(
         "traceparent",
     }
 )
+_NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")
+"""What a problem may name as its field: CloudEvents' own names, and what people take for them."""
 _DROPPED: Final = frozenset({"tracestate"})
 """What libraries for tracing send along, and nobody needs."""
 
@@ -65,6 +67,7 @@ def binary(headers: Headers, defaults: Defaults) -> Event:
         if not header.startswith("ce-"):
             continue
         name = header.removeprefix("ce-")
+        _check_known(name)
         if name in attributes:
             raise InvalidEventError(name, "is given twice")
         attributes[name] = _decoded(name, value)
@@ -81,6 +84,8 @@ def structured(document: object, defaults: Defaults) -> Event:
     members = {name: value for name, value in document.items() if value is not None}
     audience = members.pop("audience", None)
     data = {name: members.pop(name) for name in ("data", "data_base64") if name in members}
+    for name in members:
+        _check_known(name)
     attributes = {name: _text(name, value) for name, value in members.items()}
     content_type = attributes.setdefault("datacontenttype", "application/json")
     return _event(attributes, _body(data, content_type), audience, defaults)
@@ -93,14 +98,18 @@ def idempotency_key(headers: Headers) -> str | None:
 
 
 def _event(attributes: Mapping[str, str], body: bytes, audience: object, defaults: Defaults) -> Event:
-    for name in sorted(attributes.keys() - _ATTRIBUTES - _DROPPED):
-        raise InvalidEventError(name, "is no attribute that this bus carries")
     if attributes.get("specversion") != "1.0":
         raise InvalidEventError("specversion", "must be 1.0")
     found = {"source": defaults.source, "time": format_time(defaults.at), **attributes}
     if defaults.id is not None and found.setdefault("id", defaults.id) != defaults.id:
         raise InvalidEventError(IDEMPOTENCY_KEY, "is not the event's id")
     return Event.from_attributes(found, body, _audience(audience))
+
+
+def _check_known(name: str) -> None:
+    if name not in _ATTRIBUTES | _DROPPED:
+        field = name if _NAME.fullmatch(name) else "attributes"
+        raise InvalidEventError(field, f"{name!r:.100} is no attribute that this bus carries")
 
 
 def _audience(given: object) -> Audience:

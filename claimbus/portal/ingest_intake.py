@@ -2,18 +2,15 @@
 
 import asyncio
 import hashlib
-import re
 from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 from prometheus_client import CollectorRegistry, Counter
 
 from claimbus.database import audit, participants
-from claimbus.database.access import Principal
+from claimbus.database.access import OURS, OWN_SYSTEMS, Principal, system_of
 from claimbus.database.audit import Act, Subject
 from claimbus.database.engine import Database
 from claimbus.events.catalogue import admit
@@ -23,9 +20,6 @@ from claimbus.portal.problems import ProblemError
 from claimstore.claim import new_claim_id
 from claimstore.identities import Confirmed, Identities
 from producers.producer import Producer, Receipt
-
-OURS: Final = "system.endpoint."
-"""How the types begin that only the bus itself publishes."""
 
 Outcome = Receipt | ClaimbusError
 """What became of one event of several."""
@@ -61,9 +55,9 @@ class Intake:
 
     def source_of(self, publisher: Principal) -> str:
         """Return the source of a publisher, the ISO system that its token or certificate is named after."""
-        system = _system(publisher.name)
-        if not system:
-            raise ProblemError(403, "your token's name has no letter or digit to name your source after")
+        system = system_of(publisher.name)
+        if not system or system in OWN_SYSTEMS:  # from before such names were refused
+            raise ProblemError(403, "your credential's name names no source of your own")
         return self._sources(system)
 
     async def check(self, event: Event, publisher: Principal) -> None:
@@ -78,6 +72,9 @@ class Intake:
             )
         if event.type.startswith(OURS):
             raise ProblemError(403, "only the bus itself publishes events of this type", field="type")
+        if not publisher.may_publish(event.type):
+            open_ones = ", ".join(sorted(publisher.publishes))
+            raise ProblemError(403, f"is not yours to publish; that is {open_ones}", field="type")
         if event.audience != ALL and not event.audience <= self._participants:
             found = await self._database.read(participants.find)
             self._participants = frozenset(one.id for one in found)
@@ -170,13 +167,3 @@ class Intake:
     async def _note(self, subject: Subject, after: Mapping[str, object], publisher: Principal) -> None:
         act = Act(publisher.name)
         await self._database.run(lambda sql: audit.append(sql, act, "published", subject, after=after))
-
-
-def _system(name: str) -> str:
-    """Return the word for an ISO system that a token's name, or a subject's common name, gives."""
-    try:
-        common = x509.Name.from_rfc4514_string(name).get_attributes_for_oid(NameOID.COMMON_NAME)
-    except ValueError:  # a token's
-        common = []
-    text = str(common[0].value) if common else name
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

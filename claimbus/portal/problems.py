@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from claimbus.database.errors import DuplicateError, NotFoundError
+from claimbus.deadletters.errors import NotPermittedError
 from claimbus.events.errors import ClaimbusError, ConfigurationError, InvalidInputError, UnavailableError
 from claimstore.errors import BodyTooLargeError, IdentityConflictError
 
@@ -84,6 +85,8 @@ def problem_of(error: Exception) -> ProblemError:
     match error:
         case ProblemError():
             return error
+        case NotPermittedError():
+            return ForbiddenError()
         case UnavailableError():
             after = {"retry-after": str(RETRY_AFTER)}
             return ProblemError(503, "a service behind the portal is away; try again", headers=after)

@@ -27,6 +27,9 @@ class Span(NamedTuple):
 class UnsatisfiableError(ClaimbusError):
     """A range that begins behind the body's end, or asks for nothing."""
 
+    def __init__(self) -> None:
+        super().__init__("the range begins behind the end of the body, or is empty")
+
 
 def is_current(if_none_match: str | None, etag: str) -> bool:
     """Tell whether who asks has this body already."""

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from claimbus.events import stream
-from claimbus.events.errors import ConfigurationError
+from claimbus.events.errors import ConfigurationError, UnavailableError
 from claimbus.events.tls import server_context
 from claimbus.portal.app import create_app
 from claimbus.portal.protocols import HttpProtocol, WebSocketProtocol
@@ -45,16 +46,17 @@ async def serve(
 ) -> None:
     """Serve at ``listen`` (host:port) until ``stop``; then finish what is under way, within ``grace``.
 
-    ``ready`` is called with the URL. Without a certificate it listens on loopback only. Raises
-    ConfigurationError naming the setting at fault, and DatabaseUnavailableError.
+    ``ready`` is called with the URL once requests are answered. Without a certificate it listens on loopback
+    only. Raises ConfigurationError naming the setting at fault, and UnavailableError.
     """
     await services.trust.refresh()
     with _listening(listen, secured=certificate_file is not None) as listener:
         context = None
         if certificate_file is not None:
             context = _Contexts(services.trust, certificate_file, key_file).listening
+        app = create_app(services)
         config = uvicorn.Config(
-            create_app(services),
+            app,
             http=HttpProtocol,
             ws=WebSocketProtocol,
             ws_max_size=MAX_ANSWER,
@@ -71,10 +73,10 @@ async def serve(
             lifespan="on",
             timeout_graceful_shutdown=5,
         )
-        server = _Server(config, services.stopping, grace)
         host, port = listener.getsockname()[:2]
+        url = f"{'http' if context is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
+        server = _Server(app, config, grace=grace, ready=lambda: ready(url))
         stopping = asyncio.create_task(server.stop_when(stop))
-        ready(f"{'http' if context is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}")
         try:
             await server.serve(sockets=[listener])
         finally:
@@ -84,15 +86,26 @@ async def serve(
 class _Server(uvicorn.Server):
     """Leaves signals to the command, and lets streams end by themselves before uvicorn cuts them off."""
 
-    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event, grace: timedelta) -> None:
+    def __init__(
+        self, app: FastAPI, config: uvicorn.Config, *, grace: timedelta, ready: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._stopping = stopping
+        self._app = app
+        self._ready = ready
         self._grace = grace.total_seconds()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin; it is ready once the application is, and not before. Raises why that could not begin."""
+        with suppress(SystemExit):  # uvicorn's way to tell
+            await super().startup(sockets)
+        if not self.started:
+            raise self._app.state.failed or UnavailableError("the portal could not begin")
+        self._ready()
 
     async def stop_when(self, stop: asyncio.Event) -> None:
         """Begin the end once the event is set."""
@@ -103,7 +116,8 @@ class _Server(uvicorn.Server):
         """Accept no more, tell the streams, wait for what is under way, then close all connections."""
         for server in self.servers:
             server.close()
-        self._stopping.set()
+        services: Services = self._app.state.services
+        services.stopping.set()
         if under_way := set(self.server_state.tasks):
             await asyncio.wait(under_way, timeout=self._grace)
         await super().shutdown(sockets)

@@ -19,9 +19,11 @@ from cryptography.x509.verification import (
 )
 
 from claimbus.database import authorities
+from claimbus.database.access import Certificate
 from claimbus.database.authorities import Authority
 from claimbus.database.engine import Database
 from claimbus.events.errors import ClaimbusError, UnavailableError
+from claimbus.portal.fingerprints import fingerprints
 
 FRESH_EVERY: Final = 30.0
 """Seconds between looks at the database. What is known of an authority's period counts to the second."""
@@ -37,8 +39,11 @@ class UntrustedError(ClaimbusError):
 
 
 class _Verified(NamedTuple):
-    subject: str
+    """``until`` then it counts, with a look ``anew`` before that when the first way to an authority ends."""
+
+    certificate: Certificate
     until: datetime
+    anew: datetime
     by: tuple[Authority, ...]
 
 
@@ -62,14 +67,16 @@ class Trust:
                 await self.refresh()
             except UnavailableError as away:
                 _log.warning("authorities not refreshed", reason=str(away), next="keep those known")
+            except Exception:  # noqa: BLE001 - logged; one that ended must not count for ever
+                _log.exception("authorities not refreshed", next="keep those known")
             await asyncio.sleep(FRESH_EVERY)
 
     def authorities(self, now: datetime) -> tuple[Authority, ...]:
         """Return those that count at a moment."""
         return tuple(one for one in self._known if one.counts(now))
 
-    def subject(self, chain: Sequence[bytes]) -> str:
-        """Return the subject (RFC 4514) of a chain's first certificate, once all of it counts now.
+    def verified(self, chain: Sequence[bytes]) -> Certificate:
+        """Return what a chain's first certificate says, once all of it counts now.
 
         ``chain`` is in DER, the client's own certificate first; the others may lead to the authority. Raises
         UntrustedError.
@@ -77,12 +84,12 @@ class Trust:
         now, key = datetime.now(UTC), tuple(chain)
         counting = self.authorities(now)
         found = self._verified.get(key)
-        if found is None or found.by != counting or now > found.until:
+        if found is None or found.by != counting or now > found.anew:
             self._verified.pop(key, None)
             found = self._verified[key] = _verified(chain, counting, now)
             if len(self._verified) > REMEMBERED:
                 self._verified.popitem(last=False)
-        return found.subject
+        return found.certificate
 
     def seen(self) -> dict[bytes, datetime]:
         """Return the clients' certificates (DER) that were verified of late, and until when each counts."""
@@ -94,21 +101,41 @@ def _verified(chain: Sequence[bytes], by: tuple[Authority, ...], now: datetime) 
         raise UntrustedError("no authority counts now")
     try:
         client, *between = map(x509.load_der_x509_certificate, chain)
-        store = Store([x509.load_pem_x509_certificate(one.pem.encode()) for one in by])
-        verifier = (
-            PolicyBuilder()
-            .store(store)
-            .time(now)
-            .extension_policies(ca_policy=_AUTHORITIES, ee_policy=_CLIENTS)
-            .build_client_verifier()
-        )
-        path = verifier.verify(client, between).chain
         subject = client.subject.rfc4514_string()
-    except (VerificationError, ValueError) as wrong:
+    except ValueError as wrong:
         raise UntrustedError(f"{wrong!s:.300}") from wrong
     if not subject:
         raise UntrustedError("the certificate has no subject")
-    return _Verified(subject, min(one.not_valid_after_utc for one in path), by)
+    trusted = [x509.load_pem_x509_certificate(one.pem.encode()) for one in by]
+    paths: dict[str, list[x509.Certificate]] = {}
+    reasons = []
+    for authority, root in zip(by, trusted, strict=True):  # each by itself: a subject may be one's only
+        try:
+            paths[authority.id] = _path(client, [*between, *trusted], root, now)
+        except (VerificationError, ValueError) as wrong:
+            reasons.append(f"{wrong!s:.300}")
+    if not paths:
+        raise UntrustedError("; ".join(dict.fromkeys(reasons)))
+    ends = [min(one.not_valid_after_utc for one in path) for path in paths.values()]
+    try:
+        known = frozenset(one for path in paths.values() for one in fingerprints(path))
+    except ValueError as wrong:
+        raise UntrustedError(str(wrong)) from wrong
+    return _Verified(Certificate(subject, frozenset(paths), known), max(ends), min(ends), by)
+
+
+def _path(
+    client: x509.Certificate, between: list[x509.Certificate], root: x509.Certificate, now: datetime
+) -> list[x509.Certificate]:
+    """Return the certificates from the client's to the root. Raises VerificationError and ValueError."""
+    verifier = (
+        PolicyBuilder()
+        .store(Store([root]))
+        .time(now)
+        .extension_policies(ca_policy=_AUTHORITIES, ee_policy=_CLIENTS)
+        .build_client_verifier()
+    )
+    return verifier.verify(client, between).chain
 
 
 def _signs(_: Policy, __: x509.Certificate, usage: x509.KeyUsage | None) -> None:

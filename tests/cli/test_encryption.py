@@ -5,6 +5,7 @@ from contextlib import closing
 
 from tests.cli.terminal import Answer, Terminal
 from tests.events.keys import NEW, OLD
+from tests.producers.watchers import SAMPLE
 
 
 def stored_secrets(terminal: Terminal) -> list[str]:
@@ -58,6 +59,40 @@ def test_a_key_is_changed_without_a_gap_and_dropped_once_nothing_needs_it(termin
     too_early = terminal.but(encryption_keys=NEW)("rekey", code=1)
     assert "missing" in too_early.out
     assert "set the key again" in too_early.err
+
+
+def test_a_migration_to_encryption_ends_with_what_is_in_clear_refused(terminal: Terminal) -> None:
+    terminal("participants", "add", "PGAE", "--organisation", "Pacific")
+    endpoint(terminal, "in clear")
+    required = terminal.but(encryption_keys=OLD, encryption_required="true")
+    assert (
+        "lies in clear, which CLAIMBUS_ENCRYPTION_REQUIRED refuses"
+        in required("endpoints", "list", code=1).err
+    )
+    doctor = required("doctor", code=1).out
+    assert "1 secrets and 0 parked events lie in clear, and are refused; run 'claimbus rekey'" in doctor
+    assert used(required("rekey", "--json")) == {"old": ("encrypts", 1, 0)}
+    assert len(required("endpoints", "list", "--json").json) == 1
+    assert "; what lies in clear is refused" in required("doctor").out
+    without = terminal.but(encryption_required="true")
+    assert (
+        "CLAIMBUS_ENCRYPTION_REQUIRED: needs CLAIMBUS_ENCRYPTION_KEYS"
+        in without("endpoints", "list", code=1).err
+    )
+
+
+def test_remembered_outages_are_rekeyed(terminal: Terminal) -> None:
+    feed = SAMPLE.read_bytes().splitlines(keepends=True)
+    (terminal.directory / "feed.csv").write_bytes(b"".join(feed[:40]))
+    terminal("oms", "watch", terminal.directory / "feed.csv")
+
+    def outages(answer: Answer) -> dict[str | None, bool]:
+        return {one["key"] and one["key"].partition(".")[0]: one["outages"] > 0 for one in answer.json}
+
+    with_keys = terminal.but(encryption_keys=OLD)
+    assert outages(with_keys("rekey", "--look", "--json")) == {None: True, "old": False}
+    assert outages(with_keys("rekey", "--json"))["old"]
+    assert not outages(with_keys("rekey", "--look", "--json")).get(None)
 
 
 def test_without_the_key_commands_say_which_one_is_missing(terminal: Terminal) -> None:

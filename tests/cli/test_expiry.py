@@ -60,8 +60,10 @@ def database(sqlite_url: str) -> Iterator[Database]:
         yield database
 
 
-def known(database: Database, name: str, **owner: str) -> None:
-    grant = Grant(frozenset({Role.PARTICIPANT}), **owner)
+def known(
+    database: Database, name: str, *, participant_id: str | None = None, organisation_id: str | None = None
+) -> None:
+    grant = Grant(frozenset({Role.PARTICIPANT}), participant_id, organisation_id)
     with database.transaction() as sql:
         certificates.add(sql, name, grant, ACT)
 
@@ -71,7 +73,7 @@ async def come(database: Database, *clients: trustme.LeafCert) -> Trust:
     trust = Trust(database)
     await trust.refresh()
     for client in clients:
-        trust.subject([der(client)])
+        trust.verified([der(client)])
     return trust
 
 

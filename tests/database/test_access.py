@@ -19,13 +19,15 @@ from claimbus.database import (
     certificates,
     participants,
     redemptions,
+    revocations,
     tokens,
 )
-from claimbus.database.access import Grant, Principal, Role
+from claimbus.database.access import Certificate, Grant, Principal, Role, digest_of
 from claimbus.database.participants import Participant
 from claimbus.database.redemptions import Redemption
 from claimbus.events.errors import InvalidInputError
 from claimbus.events.event import ALL, Audience
+from claimbus.events.routing import DOMAINS
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -82,7 +84,7 @@ def test_the_use_of_a_token_is_noted_once_a_minute(filled: Database) -> None:
     with filled.transaction() as sql:
         known, token = tokens.add(sql, "a", OPERATOR, ACT, expires_at=NOW + DAY)
         for seconds, noted in ((0, 0), (59, 0), (60, 60), (61, 60)):
-            tokens.note_use(sql, token, NOW + timedelta(seconds=seconds))
+            tokens.note_use(sql, digest_of(token), NOW + timedelta(seconds=seconds))
             assert tokens.get(sql, known.id).used_at == NOW + timedelta(seconds=noted)
 
 
@@ -95,18 +97,19 @@ def test_a_token_lives_a_while_and_not_for_ever(filled: Database, lives: timedel
 def test_a_certificate_is_somebodys_by_its_subject(filled: Database) -> None:
     with filled.transaction() as sql:
         known = certificates.add(sql, "CN=uaa,O=Pacific", PACIFIC, ACT)
-        found = access.by_certificate(sql, known.subject, NOW)
+        shown = Certificate(known.subject, frozenset({"an authority"}), frozenset({"0" * 64}))
+        found = access.by_certificate(sql, shown, NOW)
         assert found is not None
         assert found.name == known.subject
         assert found.participant_ids == {"PGAE", "PGA2"}
-        assert access.by_certificate(sql, "CN=uaa", NOW) is None
-        assert access.by_certificate(sql, "", NOW) is None
+        assert access.by_certificate(sql, shown._replace(subject="CN=uaa"), NOW) is None
+        assert access.by_certificate(sql, shown._replace(subject=""), NOW) is None
         with pytest.raises(DuplicateError, match="revoke"):
             certificates.add(sql, known.subject, OPERATOR, ACT)
         certificates.revoke(sql, known.id, ACT)
-        assert access.by_certificate(sql, known.subject, NOW) is None
+        assert access.by_certificate(sql, shown, NOW) is None
         certificates.add(sql, known.subject, OPERATOR, ACT)
-        again = access.by_certificate(sql, known.subject, NOW)
+        again = access.by_certificate(sql, shown, NOW)
         assert again is not None
         assert again.roles == {Role.OPERATOR}
 
@@ -166,6 +169,121 @@ def test_roles_must_fit_whom_they_are_for(
 ) -> None:
     with pytest.raises(InvalidInputError):
         Grant(frozenset(roles), participant, organisation)
+
+
+@pytest.mark.parametrize(
+    ("roles", "publishes"),
+    [([Role.PUBLISHER], []), ([Role.OPERATOR], ["oms"]), ([Role.PUBLISHER], ["oms", "settlement"])],
+)
+def test_a_publisher_and_nobody_else_has_domains_that_exist(roles: list[Role], publishes: list[str]) -> None:
+    with pytest.raises(InvalidInputError, match="publishes"):
+        Grant(frozenset(roles), publishes=frozenset(publishes))
+
+
+@given(
+    st.frozensets(st.sampled_from(Role)),
+    st.frozensets(st.sampled_from(DOMAINS)),
+    st.sampled_from(["oms", "market", "system", "omsx"]),
+    st.sampled_from(["notice.published", "endpoint.held", "dam.closed"]),
+)
+def test_a_type_is_published_by_publishers_of_its_domain(
+    roles: frozenset[Role], publishes: frozenset[str], domain: str, rest: str
+) -> None:
+    principal = Principal(name="somebody", roles=roles, publishes=publishes)
+    wanted = Role.PUBLISHER in roles and domain in publishes and (domain, rest) != ("system", "endpoint.held")
+    assert principal.may_publish(f"{domain}.{rest}") == wanted
+
+
+@pytest.mark.parametrize("name", ["bus", " Bus!".strip(), "SYSTEM", "CN=system,O=ISO", "市場"])
+def test_no_publisher_passes_for_the_bus_itself(database: Database, name: str) -> None:
+    grant = Grant(frozenset({Role.PUBLISHER, Role.OPERATOR}), publishes=frozenset({"oms"}))
+    subject = name if "=" in name else f"CN={name}"
+    with database.transaction() as sql:
+        with pytest.raises(InvalidInputError, match="name"):
+            tokens.add(sql, name, grant, ACT, expires_at=NOW + DAY)
+        with pytest.raises(InvalidInputError, match="name"):
+            certificates.add(sql, subject, grant, ACT)
+        tokens.add(sql, name, OPERATOR, ACT, expires_at=NOW + DAY)
+        certificates.add(sql, subject, OPERATOR, ACT)
+
+
+def test_a_publisher_publishes_what_was_written_down(database: Database) -> None:
+    grant = Grant(frozenset({Role.PUBLISHER}), publishes=frozenset({"oms", "market"}))
+    with database.transaction() as sql:
+        _, token = tokens.add(sql, "EMS", grant, ACT, expires_at=NOW + DAY)
+        known = certificates.add(sql, "CN=ems", grant, ACT)
+        found = access.by_token(sql, token, NOW)
+        shown = access.by_certificate(sql, Certificate("CN=ems", frozenset(), frozenset()), NOW)
+        assert known.grant == tokens.find(sql)[0].grant == grant
+        entries = audit.find(sql).rows
+    assert found is not None
+    assert shown is not None
+    assert found.publishes == shown.publishes == {"oms", "market"}
+    assert [(one.after or {})["publishes"] for one in entries] == [["market", "oms"]] * 2
+
+
+def test_a_subject_may_be_one_authoritys_only(database: Database) -> None:
+    with database.transaction() as sql:
+        one, other = (authorities.put(sql, trustme.CA().cert_pem.bytes(), ACT).id for _ in range(2))
+        known = certificates.add(sql, "CN=ops", OPERATOR, ACT, issued_by=[one])
+
+        def opens(*vouching: str) -> bool:
+            shown = Certificate("CN=ops", frozenset(vouching), frozenset())
+            return access.by_certificate(sql, shown, NOW) is not None
+
+        assert [opens(one), opens(other), opens(one, other), opens()] == [True, False, True, False]
+        changed = certificates.set_issuers(sql, known.id, [other, one], ACT)
+        assert changed.authorities == tuple(sorted([one, other]))
+        assert [opens(one), opens(other), opens()] == [True, True, False]
+        assert certificates.set_issuers(sql, known.id, None, ACT).authorities is None
+        assert opens(other)
+        with pytest.raises(NotFoundError, match="authority"):
+            certificates.set_issuers(sql, known.id, ["none"], ACT)
+        with pytest.raises(NotFoundError, match="authority"):
+            certificates.add(sql, "CN=b", OPERATOR, ACT, issued_by=[one, "none"])
+        with pytest.raises(InvalidInputError, match="authority"):
+            certificates.set_issuers(sql, known.id, [], ACT)
+        changes = [row.after for row in audit.find(sql, kind="certificate").rows if row.action == "changed"]
+    assert changes == [{"authorities": None}, {"authorities": sorted([one, other])}]
+
+
+def test_a_single_certificate_is_revoked_and_restored(database: Database) -> None:
+    pem = trustme.CA().issue_cert("a@b.example", common_name="ops").cert_chain_pems[0].bytes()
+    fingerprint, subject = revocations.read(pem)
+    spelled = ":".join(fingerprint[at : at + 2] for at in range(0, 64, 2)).upper()
+    with database.transaction() as sql:
+        certificates.add(sql, subject, OPERATOR, ACT)
+
+        def opens(*shown: str) -> bool:
+            return (
+                access.by_certificate(sql, Certificate(subject, frozenset(), frozenset(shown)), NOW)
+                is not None
+            )
+
+        assert opens(fingerprint, "0" * 64)
+        revoked = revocations.revoke(sql, spelled, ACT, subject=subject)
+        assert (revoked.fingerprint, revoked.subject, revoked.reason) == (fingerprint, subject, "a test")
+        assert revocations.find(sql) == (revoked,)
+        assert not opens(fingerprint, "0" * 64)
+        assert not opens("0" * 64, fingerprint)
+        assert opens("0" * 64)
+        with pytest.raises(DuplicateError, match="revoked already"):
+            revocations.revoke(sql, fingerprint, ACT)
+        assert revocations.restore(sql, spelled, ACT) == revoked
+        assert opens(fingerprint)
+        with pytest.raises(NotFoundError, match="fingerprint"):
+            revocations.restore(sql, fingerprint, ACT)
+        entries = audit.find(sql, kind="fingerprint").rows
+    assert [(one.action, one.object_id, one.reason) for one in entries] == [
+        ("restored", fingerprint, "a test"),
+        ("revoked", fingerprint, "a test"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "ab", "g" * 64, "0" * 65, "SHA256 Fingerprint=" + "0" * 64])
+def test_a_fingerprint_is_a_sha_256(database: Database, text: str) -> None:
+    with database.transaction() as sql, pytest.raises(InvalidInputError, match="fingerprint"):
+        revocations.revoke(sql, text, ACT)
 
 
 NAMES = st.sampled_from(["PGAE", "SCE1", "SDGE"])

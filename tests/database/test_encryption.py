@@ -85,6 +85,23 @@ def test_a_secret_in_clear_stays_readable_and_its_successor_is_encrypted(
         assert second == clear.secrets[0].value
 
 
+def test_what_lies_in_clear_is_refused_once_keys_are_required(database: Database, act: Act) -> None:
+    required = keys(NEW, OLD, required=True)
+    with opened(database, NO_KEYS) as connection:
+        clear = added(connection, act)
+        parked.park(connection, [("SUNRIV_2_UNIT 1", EVENT)], NOON)
+    with opened(database, required) as connection:
+        with pytest.raises(BrokenBoxError, match=f"endpoint {clear.id} lies in clear, which CLAIMBUS_ENC"):
+            endpoints.get(connection, clear.id)
+        with pytest.raises(BrokenBoxError, match=r"parked event .* lies in clear"):
+            parked.find(connection)
+    with opened(database, AFTER) as connection:
+        assert rekey.rekey(connection) == 2
+    with opened(database, required) as connection:
+        assert endpoints.get(connection, clear.id) == clear
+        assert len(parked.find(connection).rows) == 1
+
+
 @pytest.mark.parametrize("present", [NO_KEYS, keys(NEW), keys(NEW, OTHER)])
 def test_without_its_key_a_secret_is_unavailable_and_nothing_is_sent_unsigned(
     database: Database, act: Act, present: Keys

@@ -8,7 +8,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, create_engine, inspect, text
 from sqlalchemy.exc import DatabaseError
 
-from claimbus.database import Database, SchemaError, endpoints, migration
+from claimbus.database import Database, SchemaError, certificates, endpoints, migration, tokens
 from claimbus.database.schema import REVISION, metadata
 from tests.database.processes import together
 
@@ -58,6 +58,39 @@ def test_a_start_that_must_not_migrate_is_refused_until_somebody_did(database_ur
         Database.open(database_url, migrate=False)
     Database.open(database_url).close()
     Database.open(database_url, migrate=False).close()
+
+
+def test_publishers_that_published_go_on(database_url: str) -> None:
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        config = migration._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+        for number, role in enumerate(("publisher", "operator")):
+            row = {"id": role, "sha": bytes([number]), "roles": f'["{role}"]', "subject": f"CN={role}"}
+            connection.execute(
+                text(
+                    "INSERT INTO tokens (id, sha256, name, roles, created_at, expires_at)"
+                    " VALUES (:id, :sha, 'x', :roles, 1, 2)"
+                ),
+                row,
+            )
+            connection.execute(
+                text(
+                    "INSERT INTO certificates (id, subject, roles, created_at)"
+                    " VALUES (:id, :subject, :roles, 1)"
+                ),
+                row,
+            )
+    engine.dispose()
+    with Database.open(database_url) as database, database.snapshot() as connection:
+        publishing = {
+            "publisher": frozenset({"oms", "market", "system"}),
+            "operator": frozenset[str](),
+        }
+        assert {one.id: one.grant.publishes for one in tokens.find(connection)} == publishing
+        assert {one.id: one.grant.publishes for one in certificates.find(connection)} == publishing
+        assert [one.authorities for one in certificates.find(connection)] == [None, None]
 
 
 def test_webhooks_that_were_delivered_to_count_as_verified(database_url: str) -> None:

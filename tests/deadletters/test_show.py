@@ -1,18 +1,21 @@
 """Looking at a letter and its body: legible, harmless, confidential where it must be, and noted."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from claimbus.database import audit, letters
+from claimbus.database.access import Principal, Role
 from claimbus.database.attempts import Attempt
 from claimbus.database.errors import NotFoundError
 from claimbus.database.letters import DeadLetter
+from claimbus.database.participants import Participant
 from claimbus.deadletters import show
+from claimbus.deadletters.bodies import Body
 from claimbus.deadletters.errors import BodyGoneError, NotPermittedError
 from claimbus.deadletters.legible import HEX_BYTES, TEXT_BYTES, harmless, legible
 from claimbus.events.event import Event
@@ -21,6 +24,19 @@ from tests.deadletters.stage import ACT, REJECTED, Cemetery, attempt, event, ope
 KEPT = timedelta(days=30)
 MOMENT = 1_700_000_000_000
 CHUNKED = b"<a>" + bytes(3 << 20) + b"</a>"
+
+
+def person(*participants: str, roles: Collection[Role] = (Role.UAA,), open_: str = "#") -> Principal:
+    """Somebody with these roles and participants, to whom such event types are open."""
+    own = tuple(
+        Participant(id=one, organisation_id="Pacific", event_types=(open_,), created_at=ACT.at)
+        for one in participants
+    )
+    return Principal(name="jane", roles=frozenset(roles), organisation_id="Pacific", participants=own)
+
+
+OPERATOR = person(roles=[Role.OPERATOR])
+UAA = person("AAA1")
 
 
 @pytest.fixture
@@ -35,10 +51,12 @@ async def bury(cemetery: Cemetery, one: Event) -> DeadLetter:
     return letter
 
 
-async def look(cemetery: Cemetery, letter_id: str, *, operator: bool = True) -> show.Shown:
-    return await show.look(
-        cemetery.database, cemetery.store, letter_id, ACT, operator=operator, letters_kept=KEPT
-    )
+async def look(cemetery: Cemetery, letter_id: str, who: Principal = OPERATOR) -> show.Shown:
+    return await show.look(cemetery.database, cemetery.store, letter_id, who, letters_kept=KEPT)
+
+
+async def body(cemetery: Cemetery, letter_id: str, who: Principal = OPERATOR) -> Body:
+    return await show.body(cemetery.database, cemetery.store, letter_id, who)
 
 
 def rejected(letter: DeadLetter) -> Attempt:
@@ -78,30 +96,86 @@ async def test_a_letter_is_shown_as_json(cemetery: Cemetery) -> None:
 
 async def test_every_look_is_in_the_audit(cemetery: Cemetery) -> None:
     letter = await bury(cemetery, event("AAA1"))
-    await look(cemetery, letter.id, operator=False)
+    await look(cemetery, letter.id, UAA)
     assert noted(cemetery) == ["letter"]
     await look(cemetery, letter.id)
     assert noted(cemetery) == ["letter", "letter", "body"]
-    await show.body(cemetery.database, cemetery.store, letter.id, ACT, operator=True)
+    await body(cemetery, letter.id)
     assert noted(cemetery) == ["letter", "letter", "body", "body"]
 
 
 async def test_a_confidential_body_is_for_operators_only(cemetery: Cemetery) -> None:
     letter = await bury(cemetery, event("AAA1", "BBB1"))
-    shown = await look(cemetery, letter.id, operator=False)
+    shown = await look(cemetery, letter.id, UAA)
     assert shown.body.shown is None
     assert shown.body.withheld == show.CONFIDENTIAL
     assert "BBB1" not in json.dumps(shown.as_json())
     with pytest.raises(NotPermittedError):
-        await show.body(cemetery.database, cemetery.store, letter.id, ACT, operator=False)
+        await body(cemetery, letter.id, UAA)
     assert noted(cemetery) == ["letter"]
 
 
 async def test_a_body_for_all_is_for_all(cemetery: Cemetery) -> None:
     letter = await bury(cemetery, event(body=b"{}"))
-    assert (await look(cemetery, letter.id, operator=False)).body.shown is not None
-    found = await show.body(cemetery.database, cemetery.store, letter.id, ACT, operator=False)
+    assert (await look(cemetery, letter.id, UAA)).body.shown is not None
+    found = await body(cemetery, letter.id, UAA)
     assert b"".join([piece async for piece in found.pieces]) == b"{}"
+
+
+ROLES = st.frozensets(st.sampled_from(Role))
+NAMES = st.sampled_from(["AAA1", "BBB1", "CCC1"])
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(roles=ROLES, own=st.frozensets(NAMES), audience=st.frozensets(NAMES), whole=st.booleans())
+async def test_a_letter_is_open_to_operators_and_to_its_own_participants_people(
+    cemetery: Cemetery, roles: frozenset[Role], own: frozenset[str], audience: frozenset[str], whole: bool
+) -> None:
+    """To all others it is as if it were not there, and its body is theirs only if it is for all."""
+    one = event(*(audience | {"AAA1"} if audience else ()))
+    (letter,) = await cemetery.bury(cemetery.endpoint("AAA1", one.id), one)
+    who = person(*own, roles=roles)
+    operator = Role.OPERATOR in roles
+    concerned = "AAA1" in own and bool(roles & {Role.PARTICIPANT, Role.UAA})
+    if not (operator or concerned):
+        for letter_id in (letter.id, letter.id[:12], "dl_none"):
+            with pytest.raises(NotPermittedError, match="this letter is not open to you"):
+                await (body if whole else look)(cemetery, letter_id, who)
+    elif not whole:
+        shown = await look(cemetery, letter.id, who)
+        assert (shown.body.shown is not None) == (operator or not audience)
+    elif operator or not audience:
+        assert (await body(cemetery, letter.id, who)).size == len(one.body)
+    else:
+        with pytest.raises(NotPermittedError, match="confidential"):
+            await body(cemetery, letter.id, who)
+
+
+async def test_the_beginning_of_a_letters_id_is_enough_for_operators_only(cemetery: Cemetery) -> None:
+    letter = await bury(cemetery, event())
+    assert (await look(cemetery, letter.id[:12])).letter.id == letter.id
+    assert (await look(cemetery, letter.id, UAA)).letter.id == letter.id
+    for beginning in (letter.id[:12], "dl_"):
+        with pytest.raises(NotPermittedError):
+            await look(cemetery, beginning, UAA)
+
+
+async def test_an_event_that_is_not_open_any_more_is_withheld(cemetery: Cemetery) -> None:
+    letter = await bury(cemetery, event())
+    who = person("AAA1", open_="market.ruc.#")
+    shown = await look(cemetery, letter.id, who)
+    assert (shown.attributes, shown.body.shown, shown.body.withheld) == ({}, None, show.NOT_OPEN)
+    with pytest.raises(NotPermittedError):
+        await body(cemetery, letter.id, who)
+
+
+async def test_a_look_is_noted_with_its_reason(cemetery: Cemetery) -> None:
+    letter = await bury(cemetery, event())
+    asked = cemetery.database, cemetery.store, letter.id, UAA
+    await show.look(*asked, reason="they called", letters_kept=KEPT)
+    with cemetery.database.snapshot() as sql:
+        entry = audit.find(sql, kind="letters").rows[0]
+    assert (entry.actor, entry.reason) == ("jane", "they called")
 
 
 async def test_a_large_body_is_shown_in_part_and_streamed_whole(cemetery: Cemetery) -> None:
@@ -110,7 +184,7 @@ async def test_a_large_body_is_shown_in_part_and_streamed_whole(cemetery: Cemete
     assert shown is not None
     assert shown.text.startswith("<a>")
     assert shown.remark == f"the first {TEXT_BYTES:,} of {len(CHUNKED):,} bytes"
-    found = await show.body(cemetery.database, cemetery.store, letter.id, ACT, operator=True)
+    found = await body(cemetery, letter.id)
     assert b"".join([piece async for piece in found.pieces]) == CHUNKED
 
 
@@ -133,7 +207,7 @@ async def test_a_letter_is_shown_although_its_body_is_gone(cemetery: Cemetery) -
     assert "neither in Redis nor in the database" in shown.body.withheld
     assert noted(cemetery) == ["letter"]
     with pytest.raises(BodyGoneError):
-        await show.body(cemetery.database, cemetery.store, letter.id, ACT, operator=True)
+        await body(cemetery, letter.id)
 
 
 async def test_a_letter_is_shown_although_redis_is_away(cemetery: Cemetery) -> None:
@@ -161,7 +235,8 @@ async def test_what_was_no_ticket_is_shown_to_operators_as_its_bytes(cemetery: C
     shown = (await look(cemetery, raw.id)).body.shown
     assert shown is not None
     assert shown.text.endswith("no ticket.")
-    assert (await look(cemetery, raw.id, operator=False)).body.shown is None
+    with pytest.raises(NotPermittedError):
+        await look(cemetery, raw.id, UAA)
 
 
 async def test_an_unknown_letter_is_an_error(cemetery: Cemetery) -> None:

@@ -14,5 +14,5 @@ OLD, NEW, OTHER = key("old", 1), key("new", 2), key("old", 3)
 """Two keys, and one that has the ID of the first but other bytes."""
 
 
-def keys(*parts: str) -> Keys:
-    return Keys.parse(",".join(parts))
+def keys(*parts: str, required: bool = False) -> Keys:
+    return Keys.parse(",".join(parts), required=required)

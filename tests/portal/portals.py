@@ -1,7 +1,7 @@
 """A portal over TLS on real servers, in the test's own event loop, and whoever knocks at it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from claimbus.database import authorities, certificates, participants, tokens
 from claimbus.database.access import Grant, Role
 from claimbus.database.audit import Act
 from claimbus.events.event import Audience
+from claimbus.events.routing import DOMAINS
 from claimbus.portal.serve import serve
 from claimbus.portal.services import Services
 from claimstore.claim import CheckedIn
@@ -71,8 +72,8 @@ class Portal:
         lives: timedelta = timedelta(days=1),
         name: str = "a test's",
     ) -> str:
-        """Add a token."""
-        grant = Grant(frozenset(roles), participant, organisation)
+        """Add a token; a publisher's is for all domains."""
+        grant = Grant(frozenset(roles), participant, organisation, _publishes(roles))
         with self.services.database.transaction() as sql:
             act = Act("tests")
             return tokens.add(sql, name, grant, act, expires_at=act.at + lives)[1]
@@ -92,10 +93,17 @@ class Portal:
         await self.services.trust.refresh()
         return added.id
 
-    def known(self, subject: str, *roles: Role, participant: str | None = None) -> None:
-        """Let certificates of a subject stand for somebody."""
+    def known(
+        self,
+        subject: str,
+        *roles: Role,
+        participant: str | None = None,
+        issued_by: Collection[str] | None = None,
+    ) -> str:
+        """Let certificates of a subject stand for somebody; returns the subject's ID."""
+        grant = Grant(frozenset(roles), participant, None, _publishes(roles))
         with self.services.database.transaction() as sql:
-            certificates.add(sql, subject, Grant(frozenset(roles), participant), ACT)
+            return certificates.add(sql, subject, grant, ACT, issued_by=issued_by).id
 
     async def claim(
         self, *, audience: Audience = "all", type_: str = "market.dam.closed", body: bytes = b'{"a": 1}'
@@ -139,6 +147,10 @@ class Portal:
             builder = builder.identity_pem(identity)
         self._clients[identity] = builder.build()
         return self._clients[identity]
+
+
+def _publishes(roles: Collection[Role]) -> frozenset[str]:
+    return frozenset(DOMAINS if Role.PUBLISHER in roles else ())
 
 
 def identity(ca: trustme.CA, common_name: str, *, organisation: str = "A participant") -> bytes:

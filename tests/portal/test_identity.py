@@ -13,7 +13,7 @@ from pyreqwest.exceptions import PyreqwestError
 from structlog.testing import capture_logs
 
 from claimbus.cli.settings import Settings
-from claimbus.database import authorities, tokens
+from claimbus.database import authorities, certificates, revocations, tokens
 from claimbus.database.access import Role
 from claimbus.portal import trust
 from tests.portal.portals import ACT, Got, Portal, identity, open_portal, subject_of
@@ -129,6 +129,74 @@ async def test_a_certificate_opens_by_its_subject_if_a_trusted_authority_issued_
     assert await ask(known) == 401
 
 
+async def test_a_subject_may_be_one_authoritys_only(portal: Portal) -> None:
+    """Another one that is trusted too cannot issue it; until it may, because the first one rolls over."""
+    own, other = trustme.CA(), trustme.CA()
+    own_id, other_id = await portal.trusted(own), await portal.trusted(other)
+    portal.participant("PGAE")
+    known = portal.known(DAEMON, Role.PARTICIPANT, participant="PGAE", issued_by=[own_id])
+    genuine, forged = identity(own, "daemon"), identity(other, "daemon")
+    with capture_logs() as logs:
+        assert await ask(portal, identity=forged) == 401
+    (refusal,) = [one for one in logs if one["event"] == "certificate opens nothing"]
+    assert (refusal["subject"], refusal["authorities"]) == (DAEMON, [other_id])
+    assert await ask(portal, identity=genuine) == 200
+    with portal.services.database.transaction() as sql:
+        certificates.set_issuers(sql, known, [own_id, other_id], ACT)
+
+    async def both_open() -> bool:
+        assert await ask(portal, identity=genuine) == 200
+        return await ask(portal, identity=forged) == 200
+
+    await eventually(both_open)
+
+
+async def test_a_subject_of_a_root_may_come_from_an_authority_between_that_is_trusted_too(
+    portal: Portal,
+) -> None:
+    root = trustme.CA()
+    between = root.create_child_ca()
+    root_id, _ = await portal.trusted(root), await portal.trusted(between)
+    portal.participant("PGAE")
+    portal.known(DAEMON, Role.PARTICIPANT, participant="PGAE", issued_by=[root_id])
+    assert await ask(portal, identity=identity(between, "daemon")) == 200
+
+
+async def test_a_single_certificate_is_revoked_and_restored(known: Portal) -> None:
+    """On the connection that it has; another of the same subject goes on."""
+    ca = trustme.CA()
+    await known.trusted(ca)
+    lost, renewed = identity(ca, "daemon"), identity(ca, "daemon")
+    assert await ask(known, identity=lost) == 200
+    fingerprint, subject = revocations.read(lost)
+    with known.services.database.transaction() as sql:
+        revocations.revoke(sql, fingerprint, ACT, subject=subject)
+
+    async def is_refused() -> bool:
+        return await ask(known, identity=lost) == 401
+
+    await eventually(is_refused)
+    assert await refused(known, lost)
+    assert await ask(known, identity=renewed) == 200
+    with known.services.database.transaction() as sql:
+        revocations.restore(sql, fingerprint, ACT)
+
+    async def is_open() -> bool:
+        return await ask(known, identity=lost) == 200
+
+    await eventually(is_open)
+
+
+async def test_what_an_authority_between_issued_is_revoked_with_it(known: Portal) -> None:
+    root = trustme.CA()
+    between = root.create_child_ca()
+    await known.trusted(root)
+    with known.services.database.transaction() as sql:
+        revocations.revoke(sql, revocations.read(between.cert_pem.bytes())[0], ACT)
+    assert await refused(known, identity(between, "daemon"))
+    assert await ask(known, identity=identity(root, "daemon")) == 200
+
+
 async def test_an_authority_may_have_others_between_it_and_the_client(known: Portal) -> None:
     root = trustme.CA()
     between = root.create_child_ca()
@@ -231,6 +299,22 @@ async def test_a_proxys_word_is_verified(behind_a_proxy: Portal) -> None:
     ):
         assert await ask(behind_a_proxy, headers={"client-cert": wrong}) == 401
     assert await ask(behind_a_proxy, headers={"client-cert": good}) == 200
+
+
+async def test_a_proxys_word_is_held_to_the_authority_and_to_what_was_revoked(
+    behind_a_proxy: Portal,
+) -> None:
+    portal, own, other = behind_a_proxy, trustme.CA(), trustme.CA()
+    own_id, _ = await portal.trusted(own), await portal.trusted(other)
+    portal.known(subject_of("ops"), Role.OPERATOR, issued_by=[own_id])
+    good, lost = identity(own, "ops"), identity(own, "ops")
+    with portal.services.database.transaction() as sql:
+        revocations.revoke(sql, revocations.read(lost)[0], ACT)
+    answers = [
+        await ask(portal, headers={"client-cert": told(shown)[0]})
+        for shown in (good, lost, identity(other, "ops"))
+    ]
+    assert answers == [200, 401, 401]
 
 
 async def test_two_certificates_from_a_proxy_are_none(behind_a_proxy: Portal) -> None:

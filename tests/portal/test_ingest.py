@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,12 +14,15 @@ import orjson
 import psutil
 import pytest
 import trustme
+from sqlalchemy import update
 
 from claimbus.cli.settings import Settings
-from claimbus.database import audit, tokens
+from claimbus.database import audit, schema, tokens
 from claimbus.database.access import Grant, Role
 from claimbus.database.audit import Act
+from claimbus.events.catalogue import lookup
 from claimbus.events.event import identity as identity_of
+from claimbus.events.routing import DOMAINS
 from tests.broker.proxy import proxy_before
 from tests.portal.portals import Got, Portal, identity, open_portal, subject_of
 from tests.producers.bus import Bus, open_bus
@@ -45,11 +48,11 @@ def publisher(portal: Portal) -> str:
     return token_of(portal)
 
 
-def token_of(portal: Portal, name: str = "Market desk") -> str:
-    """A publisher's token of this name."""
+def token_of(portal: Portal, name: str = "Market desk", publishes: Collection[str] = DOMAINS) -> str:
+    """A publisher's token of this name, for these domains."""
     act, lives = Act("tests"), timedelta(days=1)
     with portal.services.database.transaction() as sql:
-        grant = Grant(frozenset({Role.PUBLISHER}))
+        grant = Grant(frozenset({Role.PUBLISHER}), publishes=frozenset(publishes))
         return tokens.add(sql, name, grant, act, expires_at=act.at + lives)[1]
 
 
@@ -289,10 +292,31 @@ async def test_a_certificates_common_name_is_the_system(portal: Portal, bus: Bus
     assert ticket.message_id == identity_of("urn:claimbus:test:oms-2", "1")
 
 
-async def test_a_token_without_a_letter_gives_no_source(portal: Portal) -> None:
-    token = token_of(portal, "市場")
+@pytest.mark.parametrize("name", ["市場", "bus", "System", "CN=bus,O=ISO"])
+async def test_a_name_without_a_source_of_its_own_publishes_nothing(portal: Portal, name: str) -> None:
+    """Such a name is refused when it is added; these are from before."""
+    token = token_of(portal)
+    with portal.services.database.transaction() as sql:
+        sql.execute(update(schema.tokens).values(name=name))
     answer = await post(portal, token, JSON, CLOSED, audience="all", id="1")
     assert answer.status == 403
+
+
+async def test_a_publisher_publishes_in_its_own_domains_only(portal: Portal, bus: Bus) -> None:
+    token = token_of(portal, "EMS", publishes=["oms", "market"])
+    notice = dict(lookup("system.notice.published").example)
+    refused = [
+        await post(portal, token, JSON, notice, audience="all", id="1", type="system.notice.published"),
+        await post(portal, token, XML, b"<a/>", audience="all", id="1", type="system.notice.published"),
+        await post(portal, token, STRUCTURED, member("1", type="system.notice.published", data=notice)),
+        await post(portal, token, XML, b"<a/>", audience="all", id="1", type="system.endpoint.held"),
+    ]
+    assert [(one.status, one.json["field"]) for one in refused] == [(403, "type")] * 4
+    forged = member(str(notice["notice_id"]), type="system.notice.published", data=notice)
+    batch = [member("1"), forged]
+    results = (await post(portal, token, BATCH, batch)).json["results"]
+    assert [one["status"] for one in results] == [202, 403]
+    await bus.hears(1)
 
 
 async def test_each_call_is_in_the_audit(portal: Portal, publisher: str) -> None:

@@ -4,8 +4,9 @@ import asyncio
 import hashlib
 import socket
 import ssl
+import warnings
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,15 +19,16 @@ from websockets.typing import Subprotocol
 from claimbus.cli.settings import Settings
 from claimbus.database import endpoints
 from claimbus.database.access import Role
-from claimbus.events.errors import ConfigurationError
+from claimbus.events.errors import ConfigurationError, UnavailableError
 from claimbus.events.event import ALL
 from claimbus.events.stream import SUBPROTOCOL, CloseCode
 from claimbus.events.tls import client_context
+from claimbus.portal import health
 from claimbus.portal.protocols import HttpProtocol
 from claimbus.portal.serve import serve
 from claimstore.claim import CheckedIn
 from tests.claimstore.samples import an_event, noise
-from tests.events.test_tls import only_tls_1_1
+from tests.events.test_tls import answer, listening, only_tls_1_1
 from tests.portal.portals import ACT, Portal, identity, subject_of
 from tests.portal.processes import PortalProcess, portal_process
 from tests.waiting import eventually
@@ -53,6 +55,94 @@ async def test_everybody_may_ask_whether_it_lives_and_is_ready(portal: Portal) -
     assert (ready.status, ready.json) == (200, {"database": True, "redis": True, "rabbitmq": True})
 
 
+async def test_however_many_ask_the_services_behind_it_are_asked_once(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may ask; that must not become a load on Redis, RabbitMQ and the database."""
+    monkeypatch.setattr(health, "KEPT_FOR", 60.0)
+    looks = 0
+
+    async def ping() -> None:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(portal.services.store, "ping", ping)
+    answers = await asyncio.gather(*(portal.get("/readyz") for _ in range(20)))
+    assert {one.status for one in answers} == {200}
+    assert looks == 1
+
+
+async def test_what_it_says_of_its_readiness_is_not_older_than_a_moment(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "KEPT_FOR", 0.05)
+    assert (await portal.get("/readyz")).status == 200
+    await portal.services.store.aclose()
+
+    async def is_not_ready() -> bool:
+        got = await portal.get("/readyz")
+        return (got.status, got.json["redis"], got.json["rabbitmq"]) == (503, False, True)
+
+    await eventually(is_not_ready)
+
+
+async def test_it_is_ready_once_requests_are_answered(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not while the streams, say, still wait for RabbitMQ."""
+    said: list[str] = []
+    beginning, may_begin, stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def slow(_: object) -> AsyncIterator[None]:
+        beginning.set()
+        await may_begin.wait()
+        yield
+
+    monkeypatch.setattr(portal.services.streams, "running", slow)
+    serving = asyncio.create_task(
+        serve(portal.services, listen="127.0.0.1:0", certificate_file=None, stop=stop, ready=said.append)
+    )
+    await beginning.wait()
+    assert not said
+    may_begin.set()
+    await eventually(lambda: said)
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(said[0]).port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    assert b"200 OK" in await reader.read()
+    writer.close()
+    stop.set()
+    await serving
+
+
+async def test_a_portal_that_cannot_begin_says_why_and_is_never_ready(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    @asynccontextmanager
+    async def failing(_: object) -> AsyncIterator[None]:
+        raise UnavailableError("RabbitMQ is away")
+        yield
+
+    monkeypatch.setattr(portal.services.streams, "running", failing)
+    with pytest.raises(UnavailableError, match="RabbitMQ is away"):
+        await serve(
+            portal.services,
+            listen="127.0.0.1:0",
+            certificate_file=None,
+            stop=asyncio.Event(),
+            ready=said.append,
+        )
+    assert not said
+
+
+async def test_a_systems_producer_is_made_once(portal: Portal) -> None:
+    producer = portal.services.producer
+    assert producer("oms") is producer("oms") is not producer("market")
+
+
 async def test_metrics_are_for_operators(portal: Portal) -> None:
     portal.participant("PGAE")
     assert (await portal.get("/metrics")).status == 401
@@ -61,7 +151,13 @@ async def test_metrics_are_for_operators(portal: Portal) -> None:
 
 
 async def test_its_interface_is_documented(portal: Portal) -> None:
-    assert (await portal.get("/docs")).status == 200
+    page = await portal.get("/docs")
+    assert page.status == 200
+    for told in (b"GET /v1/claims/{claim_id}", b"POST /v1/events", b"There never was such a claim"):
+        assert told in page.body
+    assert b"<script" not in page.body
+    assert b"//" not in page.body, "it needs nothing from elsewhere"
+    assert page.headers["content-security-policy"].startswith("default-src 'none';")
     paths = (await portal.get("/openapi.json")).json["paths"]
     assert {"get", "head"} <= paths["/v1/claims/{claim_id}"].keys()
 
@@ -74,11 +170,21 @@ async def test_every_error_is_a_problem_document(portal: Portal, method: str, pa
     assert got.json["title"]
 
 
-async def test_a_client_that_speaks_tls_1_1_only_is_refused(portal: Portal, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+async def test_a_client_that_speaks_an_old_version_of_tls_is_refused(
+    portal: Portal, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
     old = only_tls_1_1(ssl.create_default_context(cafile=authority_file(portal, tmp_path)))
-    port = urlsplit(portal.url).port
+    lax = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    lax.load_cert_chain(tmp_path / "portal.pem")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        old.minimum_version = old.maximum_version = version
+    with listening(only_tls_1_1(lax)) as port:
+        said, spoken = await asyncio.to_thread(answer, old, port)  # so the client could
+    assert (said, spoken) == (b"served", {"TLSv1": "TLSv1", "TLSv1_1": "TLSv1.1"}[version.name])
     with pytest.raises((ssl.SSLError, ConnectionResetError)):  # asyncio drops the alert sometimes
-        await asyncio.open_connection("127.0.0.1", port, ssl=old)
+        await asyncio.open_connection("127.0.0.1", urlsplit(portal.url).port, ssl=old)
 
 
 async def test_a_renewed_certificate_is_shown_without_a_restart(portal: Portal, tmp_path: Path) -> None:

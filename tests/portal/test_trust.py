@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -80,6 +82,8 @@ SIGNS_NOTHING = authority("signs nothing", ROOT, x509.KeyUsage(True, *[False] * 
 FOR_SERVERS = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 FOR_CLIENTS = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
 ELSEWHERE = x509.SubjectAlternativeName([x509.DNSName("two.example")])
+ISSUED_LONG = x509.SubjectAlternativeName([x509.DNSName(f"{number}.example") for number in range(20)])
+"""With it a certificate is longer than 255 bytes, and shorter than 64 KiB."""
 STRANGE = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
 
 
@@ -116,7 +120,7 @@ async def test_a_chain_to_an_authority_is_trusted(
 ) -> None:
     trust = await trusting(database, trusted)
     for _ in range(2):  # looked up, then remembered
-        assert trust.subject([one.der for one in chain]) == "CN=client"
+        assert trust.verified([one.der for one in chain]).subject == "CN=client"
 
 
 @pytest.mark.parametrize(
@@ -145,24 +149,63 @@ async def test_a_chain_to_an_authority_is_trusted(
 async def test_any_other_chain_is_not(database: Database, chain: list[Issued]) -> None:
     trust = await trusting(database, ROOT, OLD)
     with pytest.raises(UntrustedError):
-        trust.subject([one.der for one in chain])
+        trust.verified([one.der for one in chain])
 
 
 @pytest.mark.parametrize("chain", [[], [b""], [b"\x30\x00"], [LEAF.der[:-1]], [LEAF.der, b"x"]])
 async def test_what_is_no_chain_is_not(database: Database, chain: Sequence[bytes]) -> None:
     trust = await trusting(database, ROOT)
     with pytest.raises(UntrustedError):
-        trust.subject(chain)
+        trust.verified(chain)
+
+
+def altered(issued: Issued, *, unused: int = 0) -> bytes:
+    """The certificate with another signature, which is as valid: (r, n - s). It needs nobody's key."""
+    r, s = decode_dss_signature(issued.certificate.signature)
+    signature = (
+        encode_dss_signature(r, ec.SECP256R1().group_order - s)
+        if not unused
+        else issued.certificate.signature
+    )
+    algorithm = bytes.fromhex("300a06082a8648ce3d040302")  # ecdsa-with-SHA256
+    bits = bytes([3, len(signature) + 1, unused]) + signature
+    content = issued.certificate.tbs_certificate_bytes + algorithm + bits
+    return b"\x30\x82" + len(content).to_bytes(2, "big") + content
+
+
+@pytest.mark.parametrize("at", [0, 1])
+async def test_a_certificate_whose_signature_was_altered_is_known_as_the_same(
+    database: Database, at: int
+) -> None:
+    """It has another fingerprint, by which it would not count as revoked."""
+    trust = await trusting(database, ROOT)
+    chain = [issue("client", BETWEEN, ISSUED_LONG), BETWEEN]
+    genuine = [one.der for one in chain]
+    changed = [altered(one) if number == at else one.der for number, one in enumerate(chain)]
+    assert changed != genuine
+    shown = trust.verified(changed)
+    assert {sha256(one).hexdigest() for one in genuine} <= shown.fingerprints
+    assert trust.verified(genuine).fingerprints == shown.fingerprints
+
+
+async def test_a_signature_of_a_part_of_a_byte_is_none(database: Database) -> None:
+    """Which would make for a different fingerprint, too."""
+    trust = await trusting(database, ROOT)
+    client = issue("client", ROOT, ISSUED_LONG)
+    while client.certificate.signature[-1] & 1:
+        client = issue("client", ROOT, ISSUED_LONG)
+    with pytest.raises(UntrustedError):
+        trust.verified([altered(client, unused=1)])
 
 
 async def test_a_certificate_that_was_verified_ends_all_the_same(database: Database) -> None:
     trust = await trusting(database, ROOT)
     short = issue("client", ROOT, ends=timedelta(seconds=2))  # to the second: one or two are left
-    assert trust.subject([short.der]) == "CN=client"
+    assert trust.verified([short.der]).subject == "CN=client"
 
     def is_over() -> bool:
         try:
-            trust.subject([short.der])
+            trust.verified([short.der])
         except UntrustedError:
             return True
         return False
