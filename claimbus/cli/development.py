@@ -139,18 +139,34 @@ def claimbus(arguments: list[str]) -> int:
 
 def bench(arguments: list[str]) -> int:
     """Install what only the benchmarks need, then run them."""
-    lock, stamp = ROOT / BENCH_LOCK, STATE / "venv" / "stamp.bench"
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest()
-    if not stamp.exists() or stamp.read_text() != digest:
-        report("installing the benchmarks' locked packages")
-        install("--require-hashes", "--no-deps", "-r", lock)
-        stamp.write_text(digest)
+    install_benchmarks()
     missing = [package for package, header in C_HEADERS.items() if not Path("/usr/include", header).exists()]
     if (missing or not Path("/usr/bin/gcc").exists()) and debian.can_install():
         debian.install(["gcc", "libc6-dev", *missing], report)
     with found_services() as services:
         settings = without_settings() | services.environment()
         return run([sys.executable, "-m", "benchmarks", *arguments], settings, cwd=ROOT)
+
+
+def fuzz(arguments: list[str]) -> int:
+    """Give the decoders of what comes from outside bytes that nobody meant."""
+    install_benchmarks()
+    return run([sys.executable, "-m", "tests.fuzz", *arguments], without_settings(), cwd=ROOT)
+
+
+def install_benchmarks() -> None:
+    """Install the locked packages that only the benchmarks and the fuzzers need."""
+    lock, stamp = ROOT / BENCH_LOCK, STATE / "venv" / "stamp.bench"
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()
+    if not stamp.exists() or stamp.read_text() != digest:
+        report("installing the benchmarks' locked packages")
+        install("--require-hashes", "--no-deps", "-r", lock)
+        stamp.write_text(digest)
+
+
+def chaos(arguments: list[str]) -> int:
+    """Do harm to a running bus and see whether anything is lost; it has servers of its own to do it to."""
+    return run([sys.executable, "-m", "tests.chaos", *arguments], without_settings(), cwd=ROOT)
 
 
 def lint(arguments: list[str]) -> int:
@@ -180,7 +196,9 @@ def lock(arguments: list[str]) -> int:
     return 0
 
 
-COMMANDS = {command.__name__: command for command in (demo, test, up, claimbus, bench, lint, lock)}
+COMMANDS = {
+    command.__name__: command for command in (demo, test, up, claimbus, bench, chaos, fuzz, lint, lock)
+}
 
 
 def main() -> int:

@@ -1,0 +1,1 @@
+"""What decodes bytes from outside is given bytes that nobody meant."""
