@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Final
 
-from benchmarks import limit
+from benchmarks import chart, limit
 from benchmarks.bodies import TYPE, file_of_bodies
-from benchmarks.report import Result
+from benchmarks.comparison import Result
+from benchmarks.report import Report, Sheet, Target
 from benchmarks.runner import Progress, interleaved, run_side
 from benchmarks.servers import BenchmarkError, Room, room
 from benchmarks.side import Delivering, Outcome, Publishing
@@ -28,6 +30,14 @@ LOADED_BY: Final[Mapping[str, str]] = {
     "deliver_aio_pika": "publish_aio_pika",
 }
 """The side that fills the queues of a side; the bare loop has none."""
+
+TARGETS: Final = {"vs_bare": ("÷ bare loop", 0.3), "vs_best_peer": ("÷ hand-written peer", 2.2)}
+READS: Final = "claim reads an event"
+MOST_READS: Final = 1.05
+"""One read of each claim by the worker, but for those that left its cache meanwhile."""
+
+DELIVERIES: Final = 15_000
+"""In a round, whatever the number of endpoints, unless told otherwise."""
 
 EXCHANGE: Final = "oms"
 
@@ -67,13 +77,58 @@ def deliver(
                 )
                 if side in LOADED_BY:
                     _load(side, order, servers, window)
+                before = servers.claim_reads()
                 outcome = run_side(side, order, servers)
                 tally = check_arrived(side, order, sink, servers)
-            return replace(outcome, count=sum(tally.counts), seconds=tally.last - tally.first)
+                reads = round((servers.claim_reads() - before) / events, 3)
+            settings = outcome.settings | {READS: reads}
+            count, seconds = sum(tally.counts), tally.last - tally.first
+            return replace(outcome, count=count, seconds=seconds, settings=settings)
 
         outcomes = interleaved(sides, repeat, one_round, progress)
     compared = {"vs_bare": (LIMIT,), "vs_best_peer": PEERS}
-    return Result("deliver", "deliveries/s", size, PRODUCT, outcomes, compared)
+    result = Result("deliver", "deliveries/s", size, PRODUCT, outcomes, compared, of(endpoints))
+    result.check_alike((PRODUCT, *PEERS))
+    return result
+
+
+def report(results: Mapping[int, Result]) -> Report:
+    """Return the report of the results, by the number of endpoints."""
+    targets, reads = [], []
+    for endpoints, result in results.items():
+        ratios, product = result.ratios(), result.outcomes.get(PRODUCT, ())
+        targets += [
+            Target(f"{of(endpoints)}, {words}", bound, ratios[name])
+            for name, (words, bound) in TARGETS.items()
+        ]
+        if product:
+            read = median(float(outcome.settings[READS]) for outcome in product)
+            reads.append((str(endpoints), read))
+            targets.append(Target(f"{of(endpoints)}, {READS}", MOST_READS, read, at_most=True))
+    bars = [
+        chart.Bar(one.what, one.measured, one.bound)
+        for one in targets
+        if one.measured is not None and not one.at_most
+    ]
+    first, *others = ({"endpoints": endpoints, **result.document()} for endpoints, result in results.items())
+    return Report(
+        name="deliver",
+        sheets=[
+            *(result.sheet() for result in results.values()),
+            Sheet("reads of claims in Redis", ("endpoints", READS), reads),
+        ],
+        chart=chart.bars(
+            "Delivering: claimbus ÷ the others", "times as many a second (stroke: target)", bars
+        ),
+        targets=targets,
+        notes=list(next(iter(results.values())).settings()),
+        document={**first, "other_endpoints": others},
+    )
+
+
+def of(endpoints: int) -> str:
+    """Return the number with its noun."""
+    return "1 endpoint" if endpoints == 1 else f"{endpoints} endpoints"
 
 
 def check_arrived(side: str, order: Delivering, sink: Sink, servers: Room) -> Tally:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from rich.table import Table
-
+from benchmarks import chart
 from benchmarks.bodies import file_of_bodies
+from benchmarks.report import Report, Sheet, Target
 from benchmarks.runner import Progress, run_side
 from benchmarks.servers import room
 from benchmarks.side import Keeping, Outcome
@@ -25,27 +25,45 @@ class Keeper:
     size: int
     outcomes: Mapping[str, Outcome]
 
-    def table(self) -> Table:
-        """Return it for a terminal."""
-        table = Table(
-            title=f"{self.letters:,} dead letters, bodies of {self.size:,} bytes", title_justify="left"
+    def report(self) -> Report:
+        """Return all that was found."""
+        steps = [
+            (
+                step,
+                round(_rate(outcome)),
+                round(outcome.cpu_seconds / outcome.count * 1e6),
+                round((outcome.grown_bytes or 0) / _MIB, 1),
+            )
+            for step, outcome in self.outcomes.items()
+            if step in ("record", "publish", "replay")
+        ]
+        looks = list(self.outcomes["look"].settings.items())
+        document = self.document()
+        targets = [
+            Target("letters recorded a second", 3000, document["recorded_per_second"]),
+            Target("groups, the slowest, ms", 300, max(float(ms) for _, ms in looks), at_most=True),
+            Target("replay ÷ publish", 0.7, document["ratios"]["replay_vs_publish"]),
+            *(
+                Target(f"memory of {step}, MiB", 100, mib, at_most=True)
+                for step, mib in document["grown_mib"].items()
+            ),
+        ]
+        bars = [chart.Bar(step, rate) for step, rate, *_ in steps]
+        title = f"{self.letters:,} dead letters, bodies of {self.size:,} bytes"
+        return Report(
+            name="letters",
+            sheets=(
+                Sheet(title, ("step", "letters/s", "CPU µs", "memory grew by MiB"), steps),
+                Sheet("the slowest of five looks", ("groups by", "ms"), looks),
+            ),
+            chart=chart.bars("Dead letters beside a plain publish", "a second", bars),
+            targets=targets,
+            document=document,
         )
-        table.add_column("step")
-        for heading in ("letters/s", "CPU µs", "memory grew by MiB"):
-            table.add_column(heading, justify="right")
-        for step in ("record", "publish", "replay"):
-            outcome = self.outcomes[step]
-            grown = (outcome.grown_bytes or 0) / _MIB
-            cpu = outcome.cpu_seconds / outcome.count * 1e6
-            table.add_row(step, f"{_rate(outcome):,.0f}", f"{cpu:,.0f}", f"{grown:.1f}")
-        for by, milliseconds in self.outcomes["look"].settings.items():
-            table.add_row(f"groups by {by}", f"{milliseconds} ms", "", "")
-        return table
 
     def document(self) -> dict[str, Any]:
         """Return it for a program."""
         return {
-            "name": "letters",
             "letters": self.letters,
             "bytes": self.size,
             "ratios": {

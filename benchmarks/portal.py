@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from benchmarks import chart
 from benchmarks.bodies import body, file_of_bodies
-from benchmarks.report import Result
+from benchmarks.comparison import Result
+from benchmarks.report import Report, Target
 from benchmarks.runner import PROJECT, Progress, interleaved, run_side
 from benchmarks.servers import BenchmarkError, Room, room
 from benchmarks.side import Asking, Outcome
@@ -25,6 +27,7 @@ STEPS: Final = ("claims", "stream")
 READY_WITHIN: Final = 30.0
 CLAIMS: Final = "portal: GET /v1/claims"
 STREAM: Final = "portal: stream"
+BOUNDS: Final = {CLAIMS: 0.5, STREAM: 0.6}
 
 
 def portal(*, size: int, count: int, window: int, repeat: int, progress: Progress) -> tuple[Result, Result]:
@@ -61,6 +64,22 @@ def portal(*, size: int, count: int, window: int, repeat: int, progress: Progres
     return (
         Result(CLAIMS, "bodies/s", size, PRODUCT, outcomes["claims"], {"vs_bare": (BARE,)}),
         Result(STREAM, "frames/s", size, PRODUCT, outcomes["stream"], {"vs_bare": (BARE,)}),
+    )
+
+
+def report(results: Sequence[Result]) -> Report:
+    """Return the report of both results."""
+    targets = [
+        Target(f"{result.name} ÷ bare", BOUNDS[result.name], result.ratios()["vs_bare"]) for result in results
+    ]
+    bars = [chart.Bar(one.what, one.measured or 0, one.bound) for one in targets]
+    return Report(
+        name="portal",
+        sheets=[result.sheet() for result in results],
+        chart=chart.bars("The portal ÷ the bare ones", "times as many a second (stroke: target)", bars),
+        targets=targets,
+        notes=[line for result in results for line in result.settings()],
+        document={"results": [{"name": result.name, **result.document()} for result in results]},
     )
 
 

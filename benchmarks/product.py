@@ -31,3 +31,8 @@ def settings(order: Delivering) -> Settings:
 def concurrency(order: Delivering) -> int:
     """Return an endpoint's concurrency with which a worker prefetches what the order says."""
     return max(1, order.prefetch // TICKETS_PER_REQUEST)
+
+
+def participant(number: int) -> str:
+    """Return the name of the participant whose endpoint has this number."""
+    return f"P{number:03}"

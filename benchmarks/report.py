@@ -1,100 +1,108 @@
-"""What a run has shown: medians, ratios within each round, as a table and as JSON."""
+"""What a benchmark has found: tables, targets, a chart; and the machine that it found it on."""
 
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import median
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.table import Table
 
-from benchmarks.side import Outcome
+Cell = str | float | None
+"""A figure, a word, or None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """The outcomes of every side, round by round, for bodies of ``size`` bytes.
+class Sheet:
+    """A table; the first column names its rows."""
 
-    ``compared`` maps a ratio's name to the sides of which the fastest is what ``product`` is compared with.
-    """
-
-    name: str
-    unit: str
-    size: int
-    product: str
-    outcomes: Mapping[str, Sequence[Outcome]]
-    compared: Mapping[str, Sequence[str]]
-
-    def rates(self, side: str) -> list[float]:
-        """Return what a side did a second, round by round."""
-        return [outcome.count / outcome.seconds for outcome in self.outcomes[side]]
-
-    def ratio(self, side: str) -> float | None:
-        """Return product to side, the median of each round's; None when one of them did not run."""
-        if self.product not in self.outcomes or side not in self.outcomes:
-            return None
-        pairs = zip(self.rates(self.product), self.rates(side), strict=True)
-        return round(median(ours / theirs for ours, theirs in pairs), 3)
-
-    def ratios(self) -> dict[str, float | None]:
-        """Return the ratios of ``compared`` by name, and one to each side.
-
-        The fastest of several sides is the one with the highest median.
-        """
-        found: dict[str, float | None] = {}
-        for name, sides in self.compared.items():
-            ran = [side for side in sides if side in self.outcomes]
-            found[name] = self.ratio(max(ran, key=lambda side: median(self.rates(side)))) if ran else None
-        others = (side for side in self.outcomes if side != self.product)
-        return found | {f"vs_{short(side)}": self.ratio(side) for side in others}
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
 
     def table(self) -> Table:
-        """Return the figures for a terminal."""
-        table = Table(title=f"{self.name}, bodies of {self.size:,} bytes", title_justify="left")
-        table.add_column("side")
-        for heading in (self.unit, "slowest", "fastest", "CPU µs", f"{short(self.product)} is"):
-            table.add_column(heading, justify="right")
-        for side, outcomes in self.outcomes.items():
-            rates, ratio = self.rates(side), self.ratio(side)
-            figures = (median(rates), min(rates), max(rates), _cpu_microseconds(outcomes))
-            times = "" if ratio is None or side == self.product else f"{ratio:.2f} x"
-            table.add_row(short(side), *(f"{figure:,.0f}" for figure in figures), times)
+        """Return it for a terminal."""
+        table = Table(title=self.title, title_justify="left")
+        for number, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if number else "left")
+        for row in self.rows:
+            table.add_row(*map(shown, row))
         return table
 
-    def settings(self) -> Iterator[str]:
-        """Return what each side says of itself, a line each."""
-        for side, outcomes in self.outcomes.items():
-            said = "; ".join(f"{name}: {value}" for name, value in outcomes[0].settings.items())
-            yield f"{short(side)}: {said}"
 
-    def document(self) -> dict[str, Any]:
-        """Return it for a program."""
-        sides = {
-            short(side): {
-                "median": round(median(self.rates(side))),
-                "rounds": [round(rate) for rate in self.rates(side)],
-                "cpu_microseconds": round(_cpu_microseconds(outcomes), 1),
-                "settings": outcomes[0].settings,
-            }
-            for side, outcomes in self.outcomes.items()
-        }
-        return {"bytes": self.size, "ratios": self.ratios(), "unit": self.unit, "sides": sides}
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What was to be reached: at least ``bound``, or ``at_most`` it; ``measured`` is None if it was not."""
+
+    what: str
+    bound: float
+    measured: float | None
+    at_most: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """Say ``met``, ``missed`` or ``not measured``."""
+        if self.measured is None:
+            return "not measured"
+        met = self.measured <= self.bound if self.at_most else self.measured >= self.bound
+        return "met" if met else "missed"
 
 
-def short(side: str) -> str:
-    """Return a side's name without the benchmark's."""
-    return side.partition("_")[2]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that a benchmark has to say: ``notes`` are lines of text, ``chart`` is SVG, ``document`` JSON."""
+
+    name: str
+    sheets: Sequence[Sheet]
+    chart: str
+    targets: Sequence[Target] = ()
+    notes: Sequence[str] = ()
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+    def sheet_of_targets(self) -> Sheet:
+        """Return the targets beside what was measured."""
+        rows = [
+            (
+                one.what,
+                f"at {'most' if one.at_most else 'least'} {shown(one.bound)}",
+                one.measured,
+                one.verdict,
+            )
+            for one in self.targets
+        ]
+        return Sheet("targets", ("", "to reach", "measured", ""), rows)
+
+    def all_sheets(self) -> list[Sheet]:
+        """Return the tables, that of the targets last, if there are any."""
+        return [*self.sheets, self.sheet_of_targets()] if self.targets else [*self.sheets]
+
+    def json(self) -> dict[str, Any]:
+        """Return it for a program: the benchmark's own document, the tables and the targets."""
+        sheets = [{"title": one.title, "columns": one.columns, "rows": one.rows} for one in self.sheets]
+        targets = [
+            {"what": one.what, "bound": one.bound, "measured": one.measured, "verdict": one.verdict}
+            for one in self.targets
+        ]
+        return {"name": self.name, **self.document, "tables": sheets, "targets": targets}
+
+
+def shown(cell: Cell) -> str:
+    """Return a cell as it is printed: three digits, and whole numbers whole."""
+    if cell is None:
+        return ""
+    if isinstance(cell, str):
+        return cell
+    if cell == int(cell) or abs(cell) >= 100:
+        return f"{cell:,.0f}"
+    return f"{cell:#.3g}"
 
 
 def machine() -> dict[str, str | int]:
-    """Return what a figure depends on besides the servers."""
+    """Return what a figure depends on besides the servers, and the day."""
     return {
+        "date": datetime.now(UTC).date().isoformat(),
         "processors": os.cpu_count() or 0,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
-
-
-def _cpu_microseconds(outcomes: Sequence[Outcome]) -> float:
-    return median(outcome.cpu_seconds / outcome.count for outcome in outcomes) * 1e6

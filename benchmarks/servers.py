@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -19,6 +20,10 @@ import pika
 import redis
 
 QUORUM: Final[Mapping[str, str]] = {"x-queue-type": "quorum"}
+
+
+CLAIM_READS: Final = ("get", "mget", "getrange")
+"""Redis's commands that read claims. A worker reads each endpoint's hold too, once at its start, by HMGET."""
 
 
 class BenchmarkError(Exception):
@@ -31,6 +36,7 @@ class Room:
 
     amqp_url: str
     redis_url: str
+    management_url: str
     key_prefix: str
 
     def environment(self) -> dict[str, str]:
@@ -53,7 +59,7 @@ class Room:
 
     def queues(self, prefix: str) -> list[str]:
         """Return the names of the vhost's queues that begin so."""
-        found = _manage("GET", f"/queues{urlsplit(self.amqp_url).path}?columns=name")
+        found = _manage(self.management_url, "GET", f"/queues{urlsplit(self.amqp_url).path}?columns=name")
         return [queue["name"] for queue in found if queue["name"].startswith(prefix)]
 
     def clear_claims(self) -> int:
@@ -68,6 +74,20 @@ class Room:
                 if not cursor:
                     return claims
 
+    def claim_reads(self) -> int:
+        """Return how many reads of strings, which claims are, Redis has served so far, to anybody."""
+        with redis.Redis.from_url(self.redis_url) as client:
+            found = client.info("commandstats")
+        return sum(found.get(f"cmdstat_{name}", {}).get("calls", 0) for name in CLAIM_READS)
+
+    def process_ids(self) -> dict[str, int]:
+        """Return the process IDs of the servers, as far as they are processes of this machine."""
+        with redis.Redis.from_url(self.redis_url) as client:
+            found = {"Redis": ("redis-server", int(client.info("server")["process_id"]))}
+        for node in _manage(self.management_url, "GET", "/nodes?columns=os_pid"):
+            found["RabbitMQ"] = ("beam.smp", int(node["os_pid"]))
+        return {name: pid for name, (program, pid) in found.items() if _runs(pid, program)}
+
     @contextmanager
     def _channel(self) -> Iterator[Any]:
         connection = pika.BlockingConnection(pika.URLParameters(self.amqp_url))
@@ -78,40 +98,54 @@ class Room:
 
 
 @contextmanager
-def room() -> Iterator[Room]:
-    """Give a room on the servers named in the environment. Raises BenchmarkError when one does not answer."""
+def room(servers: Mapping[str, str] = os.environ) -> Iterator[Room]:
+    """Give a room on the servers named there. Raises BenchmarkError when one does not answer."""
     name = f"bench-{uuid.uuid4().hex[:12]}"
-    amqp = urlsplit(_required("CLAIMBUS_AMQP_URL"))
+    amqp = urlsplit(_required(servers, "CLAIMBUS_AMQP_URL"))
     user = quote(unquote(amqp.username or "guest"), safe="")
     made = Room(
         amqp_url=urlunsplit((amqp.scheme, amqp.netloc, f"/{name}", amqp.query, "")),
-        redis_url=_required("CLAIMBUS_REDIS_URL"),
+        redis_url=_required(servers, "CLAIMBUS_REDIS_URL"),
+        management_url=_required(servers, "CLAIMBUS_MANAGEMENT_URL"),
         key_prefix=f"{name}:",
     )
-    _manage("PUT", f"/vhosts/{name}", {})
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    _manage(made.management_url, "PUT", f"/vhosts/{name}", {})
     try:
-        _manage("PUT", f"/permissions/{name}/{user}", {"configure": ".*", "write": ".*", "read": ".*"})
+        _manage(made.management_url, "PUT", f"/permissions/{name}/{user}", everything)
         yield made
     finally:
-        _manage("DELETE", f"/vhosts/{name}")
+        _manage(made.management_url, "DELETE", f"/vhosts/{name}")
         made.clear_claims()
+
+
+def _runs(pid: int, program: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == program
+    except OSError:
+        return False
 
 
 def versions() -> dict[str, str]:
     """Return the servers' versions, and how Redis persists."""
-    with redis.Redis.from_url(_required("CLAIMBUS_REDIS_URL")) as client:
+    with redis.Redis.from_url(_required(os.environ, "CLAIMBUS_REDIS_URL")) as client:
         persistence = client.config_get("append*")
         version = client.info("server")["redis_version"]
     return {
-        "rabbitmq": str(_manage("GET", "/overview")["rabbitmq_version"]),
+        "rabbitmq": rabbitmq_version(_required(os.environ, "CLAIMBUS_MANAGEMENT_URL")),
         "redis": version,
         "appendonly": persistence["appendonly"],
         "appendfsync": persistence["appendfsync"],
     }
 
 
-def _manage(method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - whatever JSON it answers
-    parts = urlsplit(_required("CLAIMBUS_MANAGEMENT_URL"))
+def rabbitmq_version(management_url: str) -> str:
+    """Return the version of the RabbitMQ whose management API this is."""
+    return str(_manage(management_url, "GET", "/overview")["rabbitmq_version"])
+
+
+def _manage(url: str, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - its JSON
+    parts = urlsplit(url)
     url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], f"/api{path}", "", ""))
     login = f"{unquote(parts.username or 'guest')}:{unquote(parts.password or 'guest')}"
     headers = {
@@ -128,8 +162,8 @@ def _manage(method: str, path: str, body: object = None) -> Any:  # noqa: ANN401
     return json.loads(text) if text else None
 
 
-def _required(name: str) -> str:
-    value = os.environ.get(name)
+def _required(servers: Mapping[str, str], name: str) -> str:
+    value = servers.get(name)
     if not value:
         raise BenchmarkError(f"{name} is not set: run the benchmark with ./dev bench")
     return value

@@ -12,21 +12,35 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import uvloop
 
 from benchmarks.bodies import read_bodies
 
+Trouble = Literal["dead", "slow", "failing"]
+"""Nobody listens; the answer takes two seconds; the answer is 500."""
+
+NOBODY: Final = "http://127.0.0.1:1"
+"""Where connections are refused."""
+
 CONFIRMED: Final = "durable quorum queue, persistent, mandatory, confirmed"
 """How every side publishes."""
 
-ACKNOWLEDGED: Final = "signed, acknowledged after the answer"
+NO_PREFETCH: Final = "none, nothing is consumed"
+"""What every side that only publishes says of its prefetch."""
+
+ACKNOWLEDGED: Final = "durable quorum queues, persistent; signed, acknowledged after the answer"
 """How every side delivers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Publishing:
+class Order:
+    """What a side is told; one kind for each kind of work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publishing(Order):
     """Publish ``events`` bodies, or as many as can be begun in ``seconds``; ``window`` in flight."""
 
     exchange: str
@@ -49,12 +63,12 @@ class Publishing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivering:
+class Delivering(Order):
     """Deliver ``events`` events to each of ``endpoints`` paths (``/0``, ``/1``, …) of a sink.
 
     ``prefetch`` is a queue's limit of unacknowledged messages, and so of an endpoint's requests in flight.
     ``authority`` is the PEM file of the certificate authority when the sink speaks TLS. ``database`` is the
-    SQLite file of a side that needs one.
+    SQLite file of a side that needs one. The first ``troubled`` endpoints are in some ``trouble``.
     """
 
     sink: str
@@ -66,6 +80,14 @@ class Delivering:
     prefetch: int
     key_prefix: str
     database: str
+    troubled: int = 0
+    trouble: Trouble | None = None
+
+    def url(self, number: int) -> str:
+        """Return an endpoint's URL."""
+        if number >= self.troubled or self.trouble is None:
+            return f"{self.sink}/{number}"
+        return f"{NOBODY}/{number}" if self.trouble == "dead" else f"{self.sink}/{number}/{self.trouble}"
 
     @staticmethod
     def queue(number: int) -> str:
@@ -74,7 +96,36 @@ class Delivering:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeping:
+class Filling(Delivering):
+    """Put ``count`` of ``what`` there: tickets that wait, claims, or records of attempts."""
+
+    what: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pacing(Order):
+    """Publish ``rate`` events a second for ``seconds``, to ``participants`` participants in turn.
+
+    The nth event, counted from 0, has the ID n and is due n periods after the first, however long those
+    before it take. With a rate of 0 it publishes as fast as it can, ``window`` events at a time.
+    """
+
+    rate: float
+    seconds: float
+    participants: int
+    window: int
+    bodies: str
+    size: int
+    key_prefix: str
+
+    def period(self) -> int:
+        """Return the nanoseconds from one event to the next."""
+        return round(1e9 / self.rate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping(Order):
     """Do one step with dead letters, dealt out to ``endpoints`` endpoints; ``database`` is a SQLite file."""
 
     step: str
@@ -92,7 +143,7 @@ class Keeping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class Asking(Order):
     """Ask a portal, or what stands for it: ``count`` bodies or frames, ``window`` at a time.
 
     ``size`` is a body's in bytes. ``url`` has no path; ``claims`` are the IDs to be asked for in turn,
@@ -122,7 +173,7 @@ class Outcome:
     count: int
     seconds: float
     cpu_seconds: float
-    settings: dict[str, str | int]
+    settings: dict[str, str | float]
     grown_bytes: int | None = None
 
 
@@ -135,7 +186,7 @@ class Stopwatch:
         self._cpu = time.process_time()
         self._wall = time.monotonic()
 
-    def outcome(self, count: int, **settings: str | int) -> Outcome:
+    def outcome(self, count: int, **settings: str | float) -> Outcome:
         """Stop, and say what was done and with which settings."""
         return Outcome(
             count=count,
@@ -146,15 +197,15 @@ class Stopwatch:
         )
 
 
-Order = TypeVar("Order", Publishing, Delivering, Keeping, Asking)
+AnyOrder = TypeVar("AnyOrder", bound=Order)
 
 
-def order_of_this_side(kind: type[Order]) -> Order:
+def order_of_this_side(kind: type[AnyOrder]) -> AnyOrder:
     """Return the order in the command line."""
     return kind(**json.loads(sys.argv[1]))
 
 
-def play(kind: type[Order], work: Callable[[Order], Coroutine[Any, Any, Outcome]]) -> None:
+def play(kind: type[AnyOrder], work: Callable[[AnyOrder], Coroutine[Any, Any, Outcome]]) -> None:
     """Carry out the order on uvloop and print the outcome."""
     outcome = uvloop.run(work(order_of_this_side(kind)))
     print(json.dumps(asdict(outcome)))

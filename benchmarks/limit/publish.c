@@ -248,7 +248,9 @@ int main(int count, char **words)
            now() - began, cpu_seconds() - cpu_began);
     printf("\"client\": \"librabbitmq %s, hiredis %d.%d.%d, in C\", ", amqp_version(), HIREDIS_MAJOR, HIREDIS_MINOR,
            HIREDIS_PATCH);
-    printf("\"message\": \"ticket, the body in Redis before\", \"window\": %llu, \"delivery\": \"%s\"}}\n",
-           (unsigned long long)order.window, "durable quorum queue, persistent, mandatory, confirmed");
+    printf("\"message\": \"ticket, the body in Redis before\", \"window\": %llu, \"prefetch\": \"%s\", "
+           "\"delivery\": \"%s\"}}\n",
+           (unsigned long long)order.window, "none, nothing is consumed",
+           "durable quorum queue, persistent, mandatory, confirmed");
     return 0;
 }

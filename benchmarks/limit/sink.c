@@ -2,9 +2,14 @@
  * Where the deliveries of a benchmark end: an HTTP/1.1 server that reads whole bodies, counts the requests of
  * each path and answers 204. It is written in C so that it is not what is measured.
  *
- *   sink PATHS [CERTIFICATE_PEM KEY_PEM]
+ *   sink PATHS LOG ARRIVALS [CERTIFICATE_PEM KEY_PEM]
  *
  * Listens on a free port of the loopback and serves /0 to /<PATHS-1>, with TLS when it is given a certificate.
+ * What comes to /<n>/failing is answered with 500, and what comes to /<n>/slow after two seconds; neither is counted.
+ *
+ * The first ARRIVALS requests are noted in the file LOG, each as three unsigned 64-bit numbers: the number in its
+ * header "ce-id", its path's number, and the monotonic nanoseconds at which it was complete.
+ *
  * It answers each line on its standard input with one line of JSON (the first one for nothing):
  *
  *   {"port": 40001, "bytes": 0, "first": 0.0, "last": 0.0, "counts": [0, 0]}
@@ -13,6 +18,7 @@
  * One thread a connection: a delivery costs it one read and one write, and nothing waits for another.
  */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
@@ -23,11 +29,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 65536, BACKLOG = 4096, STACK_BYTES = 256 * 1024 };
+enum { BUFFER_BYTES = 65536, BACKLOG = 4096, STACK_BYTES = 256 * 1024, SLOW_SECONDS = 2 };
 
 typedef struct {
     int socket;
@@ -36,7 +43,14 @@ typedef struct {
     char buffer[BUFFER_BYTES];
 } connection;
 
+typedef struct {
+    unsigned long long event, path, at;
+} arrival;
+
 static unsigned path_count;
+static arrival *arrivals; /* the log, mapped */
+static unsigned long long arrival_count;
+static atomic_ullong next_arrival;
 static atomic_ullong *counts, body_bytes, first_at, last_at; /* times in nanoseconds */
 static SSL_CTX *tls_context;
 
@@ -117,7 +131,10 @@ static bool serve_one(connection *client)
     char *head = take_until(client, "\r\n\r\n");
     if (!head) return false;
     char *path = strstr(head, " /"), *length = strcasestr(head, "\r\ncontent-length:");
-    unsigned number = path ? strtoul(path + 2, NULL, 10) : path_count;
+    char *event = strcasestr(head, "\r\nce-id:"), *after = path;
+    unsigned number = path ? strtoul(path + 2, &after, 10) : path_count;
+    unsigned long long event_number = event ? strtoull(event + 8, NULL, 10) : 0;
+    bool is_failing = path && !strncmp(after, "/failing", 8), is_slow = path && !strncmp(after, "/slow", 5);
     if (length) {
         unsigned long long size = strtoull(length + 17, NULL, 10);
         body_bytes += size;
@@ -126,10 +143,14 @@ static bool serve_one(connection *client)
         return false;
     }
     if (number >= path_count) return answer(client, "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+    if (is_failing) return answer(client, "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n");
+    if (is_slow) return sleep(SLOW_SECONDS), answer(client, "HTTP/1.1 204 No Content\r\n\r\n");
     unsigned long long none = 0, now = nanoseconds();
     atomic_compare_exchange_strong(&first_at, &none, now);
     last_at = now;
-    counts[number]++;
+    unsigned long long place = next_arrival++;
+    if (place < arrival_count) arrivals[place] = (arrival){event_number, number, now};
+    counts[number]++; /* after its note: who has seen the count finds the note */
     return answer(client, "HTTP/1.1 204 No Content\r\n\r\n");
 }
 
@@ -175,6 +196,15 @@ static void use_tls(const char *certificate, const char *key)
         die("the certificate or its key");
 }
 
+static void open_log(const char *path)
+{
+    size_t bytes = arrival_count * sizeof *arrivals;
+    int file = open(path, O_RDWR | O_CREAT, 0600);
+    if (file < 0 || ftruncate(file, bytes)) die(path);
+    arrivals = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (arrivals == MAP_FAILED) die(path);
+}
+
 static void report(int port)
 {
     printf("{\"port\": %d, \"bytes\": %llu, \"first\": %.9f, \"last\": %.9f, \"counts\": [", port, body_bytes,
@@ -192,11 +222,13 @@ int main(int count, char **words)
     char line[16];
     pthread_t thread;
 
-    if (count != 2 && count != 4) return fputs("usage: see the head of sink.c\n", stderr), 2;
+    if (count != 4 && count != 6) return fputs("usage: see the head of sink.c\n", stderr), 2;
     signal(SIGPIPE, SIG_IGN);
     path_count = strtoul(words[1], NULL, 10);
     counts = calloc(path_count, sizeof *counts);
-    if (count == 4) use_tls(words[2], words[3]);
+    arrival_count = strtoull(words[3], NULL, 10);
+    if (arrival_count) open_log(words[2]);
+    if (count == 6) use_tls(words[4], words[5]);
     if (bind(listener, (struct sockaddr *)&at, size) || listen(listener, BACKLOG)) die("cannot listen");
     getsockname(listener, (struct sockaddr *)&at, &size);
     if (pthread_create(&thread, NULL, accept_all, &listener)) die("pthread_create");

@@ -50,6 +50,7 @@ async def deliver(order: Delivering) -> Outcome:
             message="body",
             prefetch=f"{order.prefetch} a queue",
             delivery=ACKNOWLEDGED,
+            recorded="nothing",
         )
 
 

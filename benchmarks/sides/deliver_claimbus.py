@@ -29,7 +29,8 @@ async def deliver(order: Delivering) -> Outcome:
             client=f"claimbus {version('claimbus')}, uvloop",
             message="ticket, the body from Redis",
             prefetch=f"{concurrency(order) * TICKETS_PER_REQUEST} a queue",
-            delivery=f"{ACKNOWLEDGED} and the record of the attempt",
+            delivery=ACKNOWLEDGED,
+            recorded="every attempt, in SQLite, before the acknowledgement",
         )
 
 

@@ -1,6 +1,6 @@
 """What comes before delivering with claimbus: participants, endpoints and their queues."""
 
-from benchmarks.product import ACT, SUBSCRIPTION, concurrency, settings
+from benchmarks.product import ACT, SUBSCRIPTION, concurrency, participant, settings
 from benchmarks.side import Delivering, Outcome, Stopwatch, play
 from claimbus.cli.wiring import Wiring
 from claimbus.database import endpoints, participants
@@ -13,17 +13,17 @@ async def provision(order: Delivering) -> Outcome:
         database = wiring.database()
         with database.transaction() as sql:
             for number in range(order.endpoints):
-                participant = f"P{number:03}"
-                participants.add(sql, participant, participant, ACT)
+                name = participant(number)
+                participants.add(sql, name, name, ACT)
                 endpoints.add(
                     sql,
-                    participant,
+                    name,
                     ACT,
                     subscriptions=[SUBSCRIPTION],
                     allow_http=True,
                     verified=True,
                     name="sink",
-                    url=f"{order.sink}/{number}",
+                    url=order.url(number),
                     concurrency=concurrency(order),
                 )
         await wiring.publisher("benchmark")  # which declares everything but endpoints

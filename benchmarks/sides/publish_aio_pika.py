@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import aio_pika
 
-from benchmarks.side import CONFIRMED, Outcome, Publishing, Stopwatch, play, side_by_side
+from benchmarks.side import CONFIRMED, NO_PREFETCH, Outcome, Publishing, Stopwatch, play, side_by_side
 
 
 async def publish(order: Publishing) -> Outcome:
@@ -42,6 +42,7 @@ async def publish(order: Publishing) -> Outcome:
             client=f"aio-pika {version('aio-pika')}, uvloop",
             message="body",
             window=order.window,
+            prefetch=NO_PREFETCH,
             delivery=CONFIRMED,
         )
 

@@ -7,7 +7,7 @@ pays.
 import os
 from importlib.metadata import version
 
-from benchmarks.side import CONFIRMED, Outcome, Publishing, Stopwatch, play, side_by_side
+from benchmarks.side import CONFIRMED, NO_PREFETCH, Outcome, Publishing, Stopwatch, play, side_by_side
 from claimbus.broker.publisher import Publisher
 from claimbus.events.event import ALL, Audience
 from claimstore.identities import Identities
@@ -38,6 +38,7 @@ async def publish(order: Publishing) -> Outcome:
             client=f"claimbus {version('claimbus')}, uvloop",
             message="ticket, the body in Redis before",
             window=order.window,
+            prefetch=NO_PREFETCH,
             delivery=CONFIRMED,
         )
         await publisher.aclose()

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from faststream.rabbit import Channel, ExchangeType, RabbitBroker, RabbitExchange
 
-from benchmarks.side import CONFIRMED, Outcome, Publishing, Stopwatch, play, side_by_side
+from benchmarks.side import CONFIRMED, NO_PREFETCH, Outcome, Publishing, Stopwatch, play, side_by_side
 
 
 async def publish(order: Publishing) -> Outcome:
@@ -44,6 +44,7 @@ async def publish(order: Publishing) -> Outcome:
             client=f"FastStream {version('faststream')}, uvloop",
             message="body",
             window=order.window,
+            prefetch=NO_PREFETCH,
             delivery=CONFIRMED,
         )
 

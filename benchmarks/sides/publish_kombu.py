@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from benchmarks.side import CONFIRMED, Outcome, Publishing, Stopwatch, play
+from benchmarks.side import CONFIRMED, NO_PREFETCH, Outcome, Publishing, Stopwatch, play
 
 kombu: Any = import_module("kombu")  # half typed, which strict checking cannot use
 
@@ -56,6 +56,7 @@ async def publish(order: Publishing) -> Outcome:
             client=f"Kombu {version('kombu')}, blocking",
             message="body",
             window=order.window,
+            prefetch=NO_PREFETCH,
             delivery=CONFIRMED,
         )
 
