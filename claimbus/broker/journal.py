@@ -27,6 +27,9 @@ FIRST: Final = 5.0
 NEXT: Final = 1.0
 """Seconds without another entry after which the last chunk is read to its end."""
 
+LAST: Final = 3.0
+"""Seconds after its first entry in which the last chunk has been read, also when others follow it."""
+
 SILENCE: Final = 30.0
 """Seconds without another entry, although more are there, after which reading is given up."""
 
@@ -46,16 +49,32 @@ class JournalEntry(NamedTuple):
     ticket: Ticket | None
 
 
+async def first_entry(connection: Connection) -> JournalEntry | None:
+    """Return the oldest entry that is left, None when there is none, which takes seconds.
+
+    Raises BrokerUnavailableError, and TopologyError when there is no journal.
+    """
+    async with aclosing(_entries(connection, "first", NEXT)) as entries:
+        async for entry in entries:
+            return entry
+    return None
+
+
 async def last_offset(connection: Connection) -> int | None:
     """Return the offset of the last entry, None when there is none; it takes a second or more.
 
-    The last chunk is read for it: RabbitMQ's count lags by seconds. Raises BrokerUnavailableError, and
-    TopologyError when there is no journal.
+    The last chunk is read for it: RabbitMQ's count lags by seconds. While more is published all the time, an
+    entry of the last seconds is given. Raises BrokerUnavailableError, and TopologyError when there is no
+    journal.
     """
-    last = None
+    loop = asyncio.get_running_loop()
+    last, begun = None, loop.time()
     async with aclosing(_entries(connection, "last", NEXT)) as entries:
         async for entry in entries:
+            begun = loop.time() if last is None else begun
             last = entry.offset
+            if loop.time() - begun > LAST:
+                break
     return last
 
 
@@ -104,7 +123,7 @@ async def _stretch(
 
 
 async def _entries(
-    connection: Connection, start: datetime | int | Literal["last"], patience: float
+    connection: Connection, start: datetime | int | Literal["first", "last"], patience: float
 ) -> AsyncGenerator[JournalEntry, None]:
     """Yield entries from ``start`` on, until none comes for ``patience`` seconds."""
     contents: asyncio.Queue[Content] = asyncio.Queue()

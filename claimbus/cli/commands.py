@@ -5,15 +5,18 @@ A subcommand's module is loaded when it is typed, so the help is fast, and the p
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.models import CommandInfo
 
 from claimbus.cli.output import say
-from claimbus.events.errors import ClaimbusError, ConfigurationError, UnavailableError
+from claimbus.events.errors import ClaimbusError, ConfigurationError, InvalidInputError, UnavailableError
 
 COMMANDS: Final = {
     "doctor": ("doctor:doctor", "Check settings, servers, clock and queues, and say what to do."),
@@ -35,7 +38,7 @@ COMMANDS: Final = {
     "endpoints": ("endpoints:app", "Endpoints: where participants receive."),
     "rekey": (
         "rekey:rekey",
-        "Encrypt secrets and parked events with the first key, and count what each key encrypts.",
+        "Encrypt secrets, parked events and outages with the first key, and count what each encrypts.",
     ),
     "attempts": ("history:attempts", "What became of deliveries."),
     "holds": ("history:holds", "Which endpoints were held, and why."),
@@ -45,6 +48,54 @@ COMMANDS: Final = {
 """Each subcommand's place in this package, and its line in the help."""
 
 OURS: Final = frozenset({"claimbus", "claimstore", "producers", "consumers"})
+
+
+RENAMED: Final = {
+    "age_limit_s": "age_limit",
+    "audience": "to",
+    "ca_pem": "ca_file",
+    "certificate_file": "cert",
+    "key_file": "key",
+    "subscription": "subscribe",
+    "timeout_s": "timeout",
+}
+"""Fields whose option has another name."""
+
+
+class WrongUsageError(InvalidInputError):
+    """Input that is refused before anything was done: told in one line, and the exit code is 2."""
+
+
+class Command(TyperCommand):
+    """A subcommand whose errors name the option at fault, not the field behind it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own and private
+        """Read what was typed."""
+        with self._naming_options():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+        """Run it."""
+        with self._naming_options():
+            return super().invoke(ctx)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401
+        """Return what the line of usage has; typer puts what is required into braces, as if to be typed."""
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
+
+    @contextmanager
+    def _naming_options(self) -> Iterator[None]:
+        try:
+            yield
+        except InvalidInputError as wrong:
+            option = self._option(RENAMED.get(wrong.field, wrong.field))
+            if option is not None:
+                wrong.field, wrong.args = option, (f"{option}: {wrong.reason}",)
+            raise
+
+    def _option(self, field: str) -> str | None:
+        options = (one.opts[0] for one in self.params if (one.name or "").strip("_") == field)
+        return next((option for option in options if option.startswith("--")), None)
 
 
 class Commands(TyperGroup):
@@ -64,19 +115,24 @@ class Commands(TyperGroup):
         return name, stub and load(stub.name or ""), rest
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
-        """Run a subcommand; an error of ours is told in one line, without a traceback, and exits with 1."""
+        """Run a subcommand; an error of ours is told in one line, without a traceback.
+
+        It exits with 2 for a WrongUsageError, else with 1.
+        """
+        code = 1
         try:
             return super().invoke(ctx)
         except (ClaimbusError, ExceptionGroup) as failed:
             reason = told(failed)
             if reason is None:
                 raise
+            code = 2 if isinstance(failed, WrongUsageError) else 1
         except ModuleNotFoundError as missing:
             if not missing.name or missing.name.partition(".")[0] in OURS:
                 raise
             reason = f"this needs {missing.name}, of the ISO's side: pip install 'claimbus[iso]'"
         say(f"claimbus: {reason}")
-        raise typer.Exit(1)
+        raise typer.Exit(code)
 
 
 def load(name: str) -> Any:  # noqa: ANN401 - a command of typer's
@@ -87,9 +143,18 @@ def load(name: str) -> Any:  # noqa: ANN401 - a command of typer's
         single = typer.Typer(add_completion=False)
         single.command(name)(found)
         found = single
+    for one in _leaves(found):
+        one.cls = Command
     command = typer.main.get_command(found)
     command.name = name
     return command
+
+
+def _leaves(group: typer.Typer) -> Iterator[CommandInfo]:
+    yield from group.registered_commands
+    for one in group.registered_groups:
+        if one.typer_instance is not None:
+            yield from _leaves(one.typer_instance)
 
 
 def told(failed: Exception) -> str | None:

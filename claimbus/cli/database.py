@@ -7,7 +7,7 @@ from claimbus.events.sealing import Keys
 
 def encryption_keys(settings: Settings) -> Keys:
     """Return the keys for what is kept. Raises ConfigurationError."""
-    return Keys.parse(settings.encryption_keys.get_secret_value())
+    return Keys.parse(settings.encryption_keys.get_secret_value(), required=settings.encryption_required)
 
 
 def open_database(settings: Settings) -> Database:

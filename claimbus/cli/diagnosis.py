@@ -20,10 +20,11 @@ from claimbus.cli.durations import show_duration
 from claimbus.cli.finding import Finding
 from claimbus.cli.settings import Settings
 from claimbus.cli.wiring import COMMAND_WITHIN, Wiring, address_guard, webhooks
-from claimbus.database import checks, endpoints, parked
+from claimbus.database import checks, endpoints, parked, rekey
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
 from claimbus.events.errors import ClaimbusError
+from claimbus.events.sealing import Keys
 from claimstore.checks import project
 from claimstore.holds import Holds
 from claimstore.quarantined import Quarantined
@@ -65,6 +66,7 @@ async def diagnose(settings: Settings) -> list[Finding]:
                 await _collect(_endpoints(settings, database, store, connection), "endpoints", found)
                 await _collect(_letters(settings, database), "dead letters", found)
                 await _collect(_authorities(database), "authorities", found)
+                await _collect(_in_clear(database, keys), "at rest", found)
     return found
 
 
@@ -79,6 +81,8 @@ def _settings(wiring: Wiring) -> Iterator[Finding]:
     else:
         yield Finding("ok", "settings", f"environment {settings.environment}, {len(ladder)} retries")
         told = f"encrypted with key {keys.first}" if keys else "in clear, without CLAIMBUS_ENCRYPTION_KEYS"
+        if keys.required:
+            told += "; what lies in clear is refused"
         yield Finding("ok", "at rest", f"bodies and secrets are kept {told}")
     if settings.webhook_allow_http:
         yield Finding("warning", "CLAIMBUS_WEBHOOK_ALLOW_HTTP", "is for trying things out only")
@@ -87,6 +91,16 @@ def _settings(wiring: Wiring) -> Iterator[Finding]:
         yield Finding("warning", "CLAIMBUS_WEBHOOK_NETWORKS", what)
     if any(first < last for first, last in settings.webhook_ports):
         yield Finding("warning", "CLAIMBUS_WEBHOOK_PORTS", "has a range, which is for trying things out only")
+
+
+async def _in_clear(database: Database, keys: Keys) -> AsyncIterator[Finding]:
+    """Tell what is refused because it lies in clear."""
+    if keys.required:
+        secrets = (await database.read(rekey.secrets_by_key))[None]
+        parked = (await database.read(rekey.parked_by_key))[None]
+        if secrets or parked:
+            what = f"{secrets:,} secrets and {parked:,} parked events lie in clear, and are refused"
+            yield Finding("error", "CLAIMBUS_ENCRYPTION_REQUIRED", f"{what}; run 'claimbus rekey'")
 
 
 async def _redis(settings: Settings, store: ClaimStore) -> AsyncIterator[Finding]:
@@ -99,7 +113,8 @@ async def _redis(settings: Settings, store: ClaimStore) -> AsyncIterator[Finding
         f"about {projection.keys:,} keys take {projection.used / 2**20:,.1f} MiB, "
         f"and {projection.expected / 2**20:,.1f} MiB once as many expire as come",
     )
-    apart = abs(await store.connection.now() - time.time())
+    clocks = await store.connection.clocks()
+    apart = max(abs(clock - time.time()) for clock in clocks)
     if apart < CLOCKS_APART:
         yield Finding("ok", "clock", "agrees with Redis's")
     else:

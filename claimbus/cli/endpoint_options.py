@@ -8,13 +8,21 @@ from typing import Annotated, Any
 
 import typer
 
+from claimbus.cli.lookups import whole
 from claimbus.cli.options import duration
 from claimbus.cli.settings import Settings
 from claimbus.database.endpoint import Mode
 from claimbus.database.endpoint import Settings as EndpointSettings
 from claimbus.events.errors import InvalidInputError
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The endpoint's ID, from 'endpoints list'.")]
+Id = Annotated[
+    str,
+    typer.Argument(
+        parser=whole("endpoint"),
+        metavar="ID",
+        help="The endpoint's ID, from 'endpoints list'; a beginning is enough.",
+    ),
+]
 Patterns = Annotated[
     list[str], typer.Argument(metavar="PATTERN", help="Event types: oms.#, market.dam.closed, # for all.")
 ]

@@ -19,6 +19,7 @@ from claimbus.database.audit import Act
 from claimbus.database.endpoint import Endpoint, State
 from claimbus.database.endpoints import SECRET_OVERLAP
 from claimbus.database.engine import Database
+from claimbus.events.errors import InvalidInputError
 from consumers.verification import Verification
 
 COLUMNS: Final = ("id", "participant_id", "name", "url", "state", "subscriptions")
@@ -188,7 +189,12 @@ def _turn(turn: Callable[..., Endpoint]) -> Callable[..., None]:
 
     def command(id_: its.Id, *, actor: Actor, reason: Reason = "", as_json: AsJson = False) -> None:
         with _database() as database, database.transaction() as sql:
-            turned = turn(sql, id_, Act(actor, reason))
+            try:
+                turned = turn(sql, id_, Act(actor, reason))
+            except InvalidInputError as wrong:
+                if wrong.field != "state":
+                    raise
+                raise InvalidInputError("endpoint", f"{id_} {wrong.reason}") from wrong
         if as_json:
             print_json(_facts(turned))
         else:
@@ -246,14 +252,17 @@ def _show_verified(
     endpoint: Endpoint, verification: Verification | None, *, as_json: bool, **more: str
 ) -> None:
     """Show an endpoint, and how its verification went if there was one."""
+    verify = f"claimbus endpoints verify {endpoint.id}"
     if as_json:
-        print_json(_facts(endpoint) | more | {"verification": verification and trial.told(verification)})
+        following = {"next": verify} if endpoint.state == "pending" else {}
+        told = {"verification": verification and trial.told(verification)}
+        print_json(_facts(endpoint) | more | told | following)
     else:
         details(_facts(endpoint) | more, as_json=False)
     if endpoint.state == "pending":
         why = "" if verification is None else f": {verification.meaning}"
         say(f"claimbus: {endpoint.id} is pending, nothing is sent there yet{why}")
-        say(f"claimbus: 'claimbus endpoints verify {endpoint.id}' asks the receiver whether it wants events")
+        say(f"claimbus: once its receiver runs and has the secret, type: {verify}")
 
 
 def _facts(endpoint: Endpoint) -> dict[str, Any]:

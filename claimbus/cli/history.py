@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from claimbus.cli.database import open_database
+from claimbus.cli.lookups import OfEndpoint
 from claimbus.cli.options import AsJson, Limit, Since, group
 from claimbus.cli.output import listing
 from claimbus.cli.settings import load
@@ -15,8 +16,6 @@ from claimbus.database import audit as entries
 from claimbus.database import endpoints
 from claimbus.database import holds as hold_events
 from claimbus.database.schema import moment_of
-
-OfEndpoint = Annotated[str | None, typer.Option("--endpoint", metavar="ID", help="Only this endpoint's.")]
 
 attempts = group("What became of deliveries.")
 holds = group("Which endpoints were held, and why.")
@@ -60,6 +59,7 @@ def list_attempts(
         "verdict",
         "status",
         "next",
+        "replay",
         "detail",
     )
     rows = []

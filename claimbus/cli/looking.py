@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final
+from typing import Annotated, Any, BinaryIO, Final, NamedTuple
 
 import typer
 
@@ -15,7 +15,7 @@ from claimbus.cli.output import details, listing, print_json, say
 from claimbus.cli.selection import refusals
 from claimbus.cli.settings import Settings, load
 from claimbus.cli.wiring import COMMAND_WITHIN, Wiring
-from claimbus.database.audit import Act
+from claimbus.database.access import Principal, Role
 from claimbus.database.letters import DeadLetter
 from claimbus.database.schema import moment_of
 from claimbus.deadletters.show import Shown, answer, body, look
@@ -53,30 +53,41 @@ def show(
 
     Who looked, and why, is in the audit.
     """
-    settings, act = load(), Act(actor, reason)
+    settings, who = load(), _Who(actor, reason)
     with refusals():
         if body_to == "-":
-            asyncio.run(_write(settings, id_, act, sys.stdout.buffer))
+            asyncio.run(_write(settings, id_, who, sys.stdout.buffer))
         elif body_to is not None:
-            asyncio.run(_save(settings, id_, act, Path(body_to)))
+            asyncio.run(_save(settings, id_, who, Path(body_to)))
         else:
-            shown = asyncio.run(_look(settings, id_, act))
+            shown = asyncio.run(_look(settings, id_, who))
             print_json(shown.as_json()) if as_json else _show(shown)
 
 
-async def _look(settings: Settings, id_: str, act: Act) -> Shown:
+class _Who(NamedTuple):
+    """Who looks and why. Whoever may open the database is an operator."""
+
+    actor: str
+    reason: str
+
+    @property
+    def principal(self) -> Principal:
+        return Principal(name=self.actor, roles=frozenset({Role.OPERATOR}))
+
+
+async def _look(settings: Settings, id_: str, who: _Who) -> Shown:
     async with Wiring(settings, within=COMMAND_WITHIN) as wiring:
         database, store = wiring.database(), await wiring.store(strict=False)
-        # Whoever may open the database is an operator.
-        return await look(database, store, id_, act, operator=True, letters_kept=settings.letters_kept)
+        kept = settings.letters_kept
+        return await look(database, store, id_, who.principal, reason=who.reason, letters_kept=kept)
 
 
-async def _save(settings: Settings, id_: str, act: Act, file: Path) -> None:
+async def _save(settings: Settings, id_: str, who: _Who, file: Path) -> None:
     """Write a letter's body into a file, which is there only if it is there whole."""
     part = file.with_name(f"{file.name}.part")
     try:
         with part.open("wb") as opened:
-            size = await _write(settings, id_, act, opened)
+            size = await _write(settings, id_, who, opened)
         part.replace(file)
     except OSError as failed:
         raise InvalidInputError("body", f"{file} cannot be written: {failed.strerror}") from failed
@@ -85,10 +96,10 @@ async def _save(settings: Settings, id_: str, act: Act, file: Path) -> None:
     say(f"{size:,} bytes written to {file}")
 
 
-async def _write(settings: Settings, id_: str, act: Act, to: BinaryIO) -> int:
+async def _write(settings: Settings, id_: str, who: _Who, to: BinaryIO) -> int:
     async with Wiring(settings, within=COMMAND_WITHIN) as wiring:
         database, store = wiring.database(), await wiring.store(strict=False)
-        found = await body(database, store, id_, act, operator=True)
+        found = await body(database, store, id_, who.principal, reason=who.reason)
         async with aclosing(found.pieces) as pieces:
             async for piece in pieces:
                 to.write(piece)

@@ -1,16 +1,46 @@
-"""What is looked up in the database for those who start: who there is, and whether ages fit."""
+"""What is looked up in the database for those who start: who there is, whether ages fit, what an ID means."""
 
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from typing import Annotated, Final
 
-from claimbus.database import endpoints, participants
+import typer
+
+from claimbus.cli.commands import WrongUsageError
+from claimbus.cli.database import open_database
+from claimbus.cli.settings import load
+from claimbus.database import abbreviated, endpoints, participants
+from claimbus.database.abbreviated import Kind
 from claimbus.database.engine import Database
-from claimbus.events.errors import ConfigurationError
+from claimbus.events.errors import ConfigurationError, InvalidInputError
 
 PARTICIPANTS_KNOWN_FOR: Final = 5.0
 """Seconds."""
+
+
+def whole(kind: Kind) -> Callable[[str], str]:
+    """Return what gives the whole ID of the one thing whose ID begins as it was typed.
+
+    That raises WrongUsageError when there is none or are several.
+    """
+
+    def resolve(typed: str) -> str:
+        with open_database(load()) as database, database.snapshot() as sql:
+            try:
+                return abbreviated.resolve(sql, kind, typed)
+            except InvalidInputError as wrong:
+                raise WrongUsageError(wrong.field, wrong.reason) from wrong
+
+    return resolve
+
+
+OfEndpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint", parser=whole("endpoint"), metavar="ID", help="Of this endpoint; a beginning is enough."
+    ),
+]
 
 
 def known_participants(database: Database) -> Callable[[], frozenset[str]]:

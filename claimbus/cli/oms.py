@@ -112,7 +112,7 @@ async def _watcher(wiring: Wiring, feed: str, owners_file: Path | None) -> Watch
         owners, known = owners_of(row.entitlement for row in export.rows), None  # the file says who there is
     return Watcher(
         wiring.producer(store, publisher, feed, database=known),
-        OutageMemory(store.connection, feed),
+        OutageMemory(store.connection, feed, store.keys),
         owners=owners,
         park=park_in(database),
     )

@@ -14,12 +14,21 @@ import typer
 from claimbus.cli.durations import parse_duration
 from claimbus.cli.moments import parse_day, parse_moment
 from claimbus.cli.settings import load
+from claimbus.events.event import format_time
 
 
 def moment(text: str) -> datetime:
     """Read a moment, local to the feed's time zone unless it has an offset."""
     with _usage():
         return parse_moment(text, now=datetime.now(UTC), zone=_zone())
+
+
+def past(text: str) -> datetime:
+    """Read a moment that is not in the future."""
+    found = moment(text)
+    if found > datetime.now(UTC):
+        raise typer.BadParameter(f"{text!r} is in the future: {format_time(found.replace(microsecond=0))}")
+    return found
 
 
 def day(text: str) -> date:
@@ -70,7 +79,7 @@ To = Annotated[
 ]
 Since = Annotated[
     datetime | None,
-    typer.Option(parser=moment, metavar="TIME", help="Not before: 2h (ago), yesterday 14:00, or ISO 8601."),
+    typer.Option(parser=past, metavar="TIME", help="Not before: 2h (ago), yesterday 14:00, or ISO 8601."),
 ]
 Until = Annotated[
     datetime | None, typer.Option(parser=moment, metavar="TIME", help="Before this time, written alike.")

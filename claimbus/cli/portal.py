@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+from functools import cache, partial
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -11,7 +12,7 @@ from claimbus.cli.expiry_watch import ExpiryWatch
 from claimbus.cli.logs import configure_logs
 from claimbus.cli.running import run, stopped_by_signals
 from claimbus.cli.settings import Settings, load
-from claimbus.cli.wiring import Wiring
+from claimbus.cli.wiring import Wiring, address_guard, webhooks
 from claimbus.portal.identity import Identity
 from claimbus.portal.ingest_intake import Intake
 from claimbus.portal.redemptions import Redemptions
@@ -21,6 +22,7 @@ from claimbus.portal.stream_registry import Streams
 from claimbus.portal.trust import Trust
 from claimstore.handed import Handed
 from claimstore.identities import Identities
+from consumers.verification import check_target
 
 _log = structlog.get_logger("claimbus.cli.portal")
 
@@ -38,7 +40,7 @@ def portal() -> None:
 
 async def portal_services(wiring: Wiring) -> Services:
     """Return what the portal works with, wired."""
-    database, store = wiring.database(), await wiring.store()
+    settings, database, store = wiring.settings, wiring.database(), await wiring.store()
     publisher = await wiring.publisher("portal: publishes")
     consuming = await wiring.connection("portal: consumes")
     trust, registry = Trust(database), CollectorRegistry()
@@ -48,17 +50,17 @@ async def portal_services(wiring: Wiring) -> Services:
         consuming=consuming,
         publisher=publisher,
         ladder=wiring.topology.ladder,
-        claim_life=wiring.settings.claim_life,
-        grace=wiring.settings.grace,
+        claim_life=settings.claim_life,
+        grace=settings.grace,
         registry=registry,
-        look_every=wiring.settings.reconcile_every,
+        look_every=settings.reconcile_every,
     )
     intake = Intake(
         database,
         wiring.producer(store, publisher, "portal"),
-        Identities(store.connection, life=wiring.settings.claim_life),
-        sources=wiring.settings.source,
-        max_body=wiring.settings.max_body,
+        Identities(store.connection, life=settings.claim_life),
+        sources=settings.source,
+        max_body=settings.max_body,
         registry=registry,
     )
     return Services(
@@ -68,12 +70,25 @@ async def portal_services(wiring: Wiring) -> Services:
         holds=wiring.holds(store),
         consuming=consuming,
         publisher=publisher,
-        producer=lambda system: wiring.producer(store, publisher, system, database=database),
+        producer=cache(lambda system: wiring.producer(store, publisher, system, database=database)),
         trust=trust,
-        identity=Identity(database, trust, proxies=wiring.settings.portal_proxies),
+        identity=Identity(database, trust, proxies=settings.portal_proxies),
         redemptions=Redemptions(database),
         streams=streams,
         intake=intake,
+        webhook=webhooks(settings),
+        check_url=partial(
+            check_target,
+            guard=address_guard(settings),
+            allow_http=settings.webhook_allow_http,
+            within=settings.webhook_connect_timeout.total_seconds(),
+        ),
+        source=settings.source,
+        environment=settings.environment,
+        allow_http=settings.webhook_allow_http,
+        claim_life=settings.claim_life,
+        letters_kept=settings.letters_kept,
+        replay_rate=settings.replay_rate or None,
         registry=registry,
     )
 

@@ -7,24 +7,31 @@ from typing import Annotated
 
 import typer
 
-from claimbus.cli.options import Actor, AsJson, Reason, Until, moment
-from claimbus.cli.output import Bar, details, print_json, progress, say
+from claimbus.cli.lookups import whole
+from claimbus.cli.options import Actor, AsJson, Reason, Until, past
+from claimbus.cli.output import Bar, details, listing, print_json, progress, say
 from claimbus.cli.selection import refusals
 from claimbus.cli.sending import DryRun, Rate, Yes, ask, must_be_askable, rate_of
 from claimbus.cli.settings import Settings, load
 from claimbus.cli.wiring import COMMAND_WITHIN, Wiring
 from claimbus.database.audit import Act
-from claimbus.deadletters.recover import Recovered, Recovery
+from claimbus.deadletters.recover import Missing, Recovered, Recovery
+from claimbus.events.event import format_time
 
 
 def recover(
     *,
-    endpoint: Annotated[str, typer.Option(metavar="ID", help="The endpoint that missed something.")],
+    endpoint: Annotated[
+        str,
+        typer.Option(
+            parser=whole("endpoint"),
+            metavar="ID",
+            help="The endpoint that missed something; a beginning is enough.",
+        ),
+    ],
     since: Annotated[
         datetime,
-        typer.Option(
-            parser=moment, metavar="TIME", help="From when on: 2h (ago), yesterday 14:00, ISO 8601."
-        ),
+        typer.Option(parser=past, metavar="TIME", help="From when on: 2h (ago), yesterday 14:00, ISO 8601."),
     ],
     until: Until = None,
     type_: Annotated[
@@ -67,8 +74,11 @@ def recover(
         must_be_askable(yes=yes or dry_run)
         found = run(dry_run=dry_run or not yes)
         if not (dry_run or yes):
+            _show_events(found, since)
             ask(f"Send {found.redelivered:,} deliveries to {endpoint}, which is {found.endpoint_state}?")
             found = run(dry_run=False)
+    if dry_run and not as_json:
+        _show_events(found, since)
     _show(found, sent=not dry_run, as_json=as_json)
     if found.gone:
         raise typer.Exit(1)
@@ -89,10 +99,27 @@ async def _recover(
             return await run(recovery, bar)
 
 
+def _show_events(found: Recovered, since: datetime) -> None:
+    """Show which events would be sent, the first of them, and whether the journal has the whole period."""
+    if found.events:
+        listing([one._asdict() for one in found.events], Missing._fields, as_json=False)
+    if found.redelivered > len(found.events):
+        say(f"and {found.redelivered - len(found.events):,} more")
+    if found.journal_begins is None:
+        say("claimbus: the journal has nothing")
+    elif found.journal_begins > since:
+        begins = format_time(found.journal_begins)
+        say(f"claimbus: the journal begins at {begins}: what was published before is not in it")
+
+
 def _show(found: Recovered, *, sent: bool, as_json: bool) -> None:
-    facts = found.as_json()
+    counts = found.counts()
+    facts = {"recovery": counts.pop("replay"), **counts}
+    if not sent:
+        facts["journal_begins"] = found.journal_begins
     if as_json:
-        print_json(facts | {"dry_run": not sent})
+        events = {} if sent else {"events": [one._asdict() for one in found.events]}
+        print_json(facts | events | {"dry_run": not sent})
         return
     if not sent:
         facts["would_be_redelivered"] = facts.pop("redelivered")

@@ -8,6 +8,7 @@ import typer
 from claimbus.cli import following
 from claimbus.cli.database import open_database
 from claimbus.cli.following import Standing, facts
+from claimbus.cli.lookups import whole
 from claimbus.cli.options import Actor, AsJson, Limit, Reason, group
 from claimbus.cli.output import details, listing, print_json, say
 from claimbus.cli.selection import refusals
@@ -19,13 +20,20 @@ from claimbus.database.replays import Item, ItemState, Replay, State
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The job's ID, from 'replays list'.")]
+Id = Annotated[
+    str,
+    typer.Argument(
+        parser=whole("replay"), metavar="ID", help="The job's ID, from 'replays list'; a beginning is enough."
+    ),
+]
 
 COLUMNS: Final = (
     "id",
     "created_at",
     "state",
     "total",
+    "waiting",
+    "sent",
     "delivered",
     "dead_again",
     "skipped",

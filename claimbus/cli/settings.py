@@ -56,7 +56,9 @@ class Settings(BaseSettings):
     amqp_url: str = "amqp://guest:guest@127.0.0.1:5672/"
     """RabbitMQ; several hosts as amqps://user:password@one:5671,two:5671/vhost."""
     redis_url: str = "redis://127.0.0.1:6379/0"
-    """Redis with noeviction and AOF; rediss:// for TLS."""
+    """Redis (noeviction, AOF); also redis+sentinel://HOSTS/SERVICE, redis+cluster://HOSTS; TLS: rediss..."""
+    redis_replicas: int | None = Field(default=None, ge=0)
+    """Replicas that must have a claim once it is checked in; default: 1 with Sentinel or Cluster, else 0."""
     key_prefix: str = ""
     """Put before every Redis key, when several buses share one Redis."""
     database_url: str = "sqlite:///claimbus.db"
@@ -74,6 +76,9 @@ class Settings(BaseSettings):
 
     encryption_keys: SecretStr = SecretStr("")
     """Keys (ID:32 bytes in Base64, ...) for bodies and secrets at rest: the first encrypts, all decrypt."""
+
+    encryption_required: bool = False
+    """Refuse what lies in clear; set it once 'claimbus rekey' finds nothing in clear any more."""
 
     claim_life: Duration = timedelta(days=7)
     """How long a body waits in Redis; must exceed every endpoint's age limit."""

@@ -1,9 +1,10 @@
-"""``./dev up``: a worker on the services that ``./dev`` found, and how to reach it all."""
+"""``./dev up``: a worker and a portal on the services that ``./dev`` found, and how to reach it all."""
 
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final
@@ -11,15 +12,15 @@ from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from claimbus.cli.development import UP
+from claimbus.cli.development import STATE, UP
+from claimbus.cli.services import private_directory
 from claimbus.cli.services.guard import guarded
 from claimbus.cli.services.server import free_ports
 from claimbus.cli.settings import load, without_password
-from claimbus.events.errors import ConfigurationError
+from claimbus.cli.tryout import HOST, Tryout, authority, open_tryout
+from claimbus.events.errors import ClaimbusError
 
 FOR_TRYING_OUT: Final = {
     "CLAIMBUS_WEBHOOK_ALLOW_HTTP": "true",
@@ -28,45 +29,70 @@ FOR_TRYING_OUT: Final = {
 }
 """Settings, unless they are set, with which a receiver on this machine can be tried."""
 
-METRICS: Final = "CLAIMBUS_METRICS_LISTEN"
+LOOK_EVERY: Final = 0.2
+"""Seconds between two looks whether all still runs."""
 
-FIRST_STEPS: Final = """\
-./dev claimbus participants add PGAE --organisation "Pacific Example"
-./dev claimbus endpoints add PGAE --name first \\
-    --url http://127.0.0.1:8099/in --subscribe 'market.#'
-./dev claimbus market close DAM --trade-date tomorrow
-./dev claimbus attempts list
-./dev claimbus doctor"""
+ASK_EVERY: Final = 1.0
+"""Seconds between two questions to the receiver that somebody may start."""
+
+STEPS: Final = """\
+Receive as a participant, in another terminal but in this directory. docs/examples/on_event.py runs on
+each event that comes over a stream
+
+    {subscribe}
+
+or as a webhook
+
+    {receive}
+
+Then let something happen, in a third:
+
+    ./dev claimbus market close DAM --trade-date tomorrow
+    ./dev claimbus attempts list
+
+Ctrl-C stops it all. A worker and a portal start now; this is their log:
+"""
 
 
 def up(processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1) -> None:
     """Run the whole system in the foreground, for working with it. Ctrl-C stops it."""
-    chosen = {name: value for name, value in FOR_TRYING_OUT.items() if name not in os.environ}
-    os.environ.update(chosen)
-    if UP.exists():
-        with UP.open("a") as file:
-            file.writelines(f"{name}={value}\n" for name, value in chosen.items())
-    os.environ.setdefault(METRICS, f"127.0.0.1:{free_ports(1)[0]}")
-    try:
-        _show(Console(), os.environ)
-    except ConfigurationError as wrong:
-        sys.exit(f"./dev up: {wrong}")
-    sys.exit(_work(processes))
+    with private_directory(STATE / "up") as directory:
+        issuer = authority(directory)
+        metrics, portal = (f"{HOST}:{port}" for port in free_ports(2))
+        settings = FOR_TRYING_OUT | {
+            "CLAIMBUS_METRICS_LISTEN": metrics,
+            "CLAIMBUS_PORTAL_LISTEN": portal,
+            "CLAIMBUS_PORTAL_CERTIFICATE_FILE": str(issuer.server("portal", HOST, "localhost")),
+        }
+        chosen = {name: value for name, value in settings.items() if name not in os.environ}
+        os.environ.update(chosen)
+        if UP.exists():
+            with UP.open("a") as file:
+                file.writelines(f"{name}={value}\n" for name, value in chosen.items())
+        try:
+            tryout = open_tryout(issuer, load().portal_listen, _shown)
+            _show(os.environ, tryout, issuer.ca)
+        except ClaimbusError as wrong:
+            sys.exit(f"./dev up: {wrong}")
+        code = _run([["work", "--processes", str(processes)], ["portal"]], tryout)
+    sys.exit(code)
 
 
-def _show(console: Console, environment: Mapping[str, str]) -> None:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for what, where in _places(environment):
-        grid.add_row(what, where)
-    console.print(Padding(grid, (1, 1)))
-    console.print(Text(" In another terminal, for example:", "bold"))
-    console.print(Padding(Text(FIRST_STEPS), (0, 3)), highlight=False)
-    console.print(Padding("Ctrl-C stops it all. A worker starts now; this is its log:", (1, 1)))
+def _shown(path: Path) -> str:
+    return os.path.relpath(path)
 
 
-def _places(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _show(environment: Mapping[str, str], tryout: Tryout, ca: Path) -> None:
+    console = Console(highlight=False)
+    console.print()
+    for what, where in _places(environment, ca):
+        line = Text.assemble((f" {what:<10}", "bold"), f"  {where}")
+        console.print(line, soft_wrap=True)  # what is to be copied must not be cut into lines
+    steps = STEPS.format(subscribe=tryout.subscribe, receive=tryout.receive)
+    console.print(Text(f"\n{steps}"), soft_wrap=True)
+
+
+def _places(environment: Mapping[str, str], ca: Path) -> Iterator[tuple[str, str]]:
     settings = load()
     yield "RabbitMQ", without_password(settings.amqp_url)
     management = environment.get("CLAIMBUS_MANAGEMENT_URL")
@@ -75,19 +101,40 @@ def _places(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield "  its pages", f"{parts.scheme}://{parts.netloc.rpartition('@')[2]} (user {parts.username})"
     yield "Redis", without_password(settings.redis_url)
     yield "database", without_password(settings.database_url)
+    yield "portal", f"https://{settings.portal_listen} (/docs has its API; its authority is {_shown(ca)})"
     yield "metrics", f"http://{settings.metrics_listen}/metrics"
-    yield "settings", f"set -a; . {Path(os.path.relpath(UP))}; set +a"
+    yield "settings", f"set -a; . {_shown(UP)}; set +a"
 
 
-def _work(processes: int) -> int:
-    """Run the workers until they end, or are to; return their exit code."""
-    command = [sys.executable, "-m", "claimbus", "work", "--processes", str(processes)]
-    worker = subprocess.Popen(guarded(command, Path(os.devnull)))  # noqa: S603 - our own command
-    signal.signal(signal.SIGTERM, lambda *_: worker.terminate())
+def _run(commands: list[list[str]], tryout: Tryout) -> int:
+    """Run our commands until one of them ends, or all are to; return the first exit code that is not 0."""
+    running = [
+        subprocess.Popen(guarded([sys.executable, "-m", "claimbus", *words], Path(os.devnull)))  # noqa: S603
+        for words in commands
+    ]
+
+    def stop(*_: object) -> None:
+        for process in running:
+            process.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
+    ask_at = time.monotonic()
+    while all(process.poll() is None for process in running):
+        try:
+            if time.monotonic() >= ask_at:
+                ask_at = float("inf") if tryout.try_to_verify() else time.monotonic() + ASK_EVERY
+            time.sleep(LOOK_EVERY)
+        except KeyboardInterrupt:  # the terminal has sent it to them too
+            break
+    stop()
+    return next((code for code in [_ended(process) for process in running] if code), 0)
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> int:
     while True:
         try:
-            return worker.wait()
-        except KeyboardInterrupt:  # the terminal has sent it to the workers too
+            return process.wait()
+        except KeyboardInterrupt:  # not so impatient: what is in flight is being finished
             continue
 
 

@@ -84,6 +84,7 @@ class Wiring:
                 cache=settings.redeem_cache,
                 keys=encryption_keys(settings),
                 tls=self._tls("rediss", settings.redis_url),
+                replicas=settings.redis_replicas,
                 connect_within=self._within,
                 strict=strict,
             )
@@ -221,7 +222,7 @@ class Wiring:
         )
 
     def _tls(self, scheme: str, url: str) -> ssl.SSLContext | None:
-        if not url.startswith(f"{scheme}://"):
+        if url.partition("://")[0].partition("+")[0] != scheme:
             return None
         settings = self.settings
         return client_context(

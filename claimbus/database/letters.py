@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
-from claimbus.database import audit
+from claimbus.database import abbreviated, audit
 from claimbus.database.audit import Act, Subject
 from claimbus.database.deaths import record
 from claimbus.database.errors import NotFoundError
@@ -52,17 +52,7 @@ def resolve(connection: Connection, prefix: str) -> str:
 
     Raises NotFoundError, and InvalidInputError when there are several.
     """
-    column = letters.c.id
-    whole = select(column).where(column == prefix)
-    # Not LIKE, which has wildcards, nor a range, whose order is a matter of the database's language.
-    begun = select(column).where(func.substr(column, 1, len(prefix)) == prefix).order_by(column).limit(3)
-    found = connection.execute(whole).scalars().all() or connection.execute(begun).scalars().all()
-    match found:
-        case [one]:
-            return str(one)
-        case []:
-            raise NotFoundError("letter", f"there is none whose ID begins with {prefix!r:.80}")
-    raise InvalidInputError("letter", f"{prefix!r} is the beginning of several: {', '.join(found)}")
+    return abbreviated.resolve(connection, "letter", prefix)
 
 
 def get(connection: Connection, letter_id: str) -> DeadLetter:

@@ -19,6 +19,7 @@ from claimbus.broker.consumer import Consumer, Delivery
 from claimbus.broker.topology import DEADLETTERS
 from claimbus.database import endpoints, kept, letters
 from claimbus.database.engine import Database
+from claimbus.database.errors import NotFoundError
 from claimbus.database.kept import KeptClaim
 from claimbus.database.letters import DeadLetter
 from claimbus.deadletters.copies import Copies
@@ -45,6 +46,10 @@ MAX_BYTES: Final = 8 << 20
 
 LOOK_EVERY: Final = 10.0
 """Seconds between two looks at what the bodies take of their budget."""
+
+LONGEST_ID: Final = 64
+REMEMBERED: Final = 50_000
+"""Endpoints of which it is known whose they are, those that were never there among them."""
 
 SHORTEST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
@@ -86,7 +91,7 @@ class Recorder:
         self._look_every = look_every
         self._looked = float("-inf")
         self._stored = 0
-        self._participants: dict[str, str] = {}
+        self._participants: dict[str, str | None] = {}
         self._pause = SHORTEST_PAUSE
 
     async def run(self) -> None:
@@ -156,9 +161,12 @@ class Recorder:
     async def _entries(self, batch: Iterable[Delivery]) -> list[_Entry]:
         """Return what is to be recorded. Void deliveries come again by themselves."""
         found = [(delivery, delivery.letter()) for delivery in batch if not delivery.void]
-        if not {letter.endpoint for _, letter in found if letter.endpoint} <= self._participants.keys():
-            known = await self._database.read(lambda sql: endpoints.find(sql, removed=True))
-            self._participants = {endpoint.id: endpoint.participant_id for endpoint in known}
+        named = {letter.endpoint for _, letter in found if letter.endpoint and _is_id(letter.endpoint)}
+        if asked := named - self._participants.keys():
+            if len(self._participants) > REMEMBERED:
+                self._participants.clear()
+                asked = named
+            self._participants |= await self._database.read(lambda sql: _participants_of(sql, asked))
         now = datetime.now(UTC)
         return [
             _Entry(delivery, *row_of(letter, self._participants.get(letter.endpoint or ""), now))
@@ -236,6 +244,20 @@ def _write(
     if relied_on and kept.has(sql, relied_on, hold=True) != relied_on:
         raise _SweptError("a body that was kept has been swept meanwhile")
     return letters.record(sql, rows, {entry.group for entry in entries}, claims)
+
+
+def _is_id(text: str) -> bool:
+    """Tell whether it may be an endpoint's: anybody's words may stand there."""
+    return len(text) <= LONGEST_ID and text.isascii() and text.isprintable()
+
+
+def _participants_of(sql: "sqlalchemy.Connection", ids: Iterable[str]) -> dict[str, str | None]:
+    """Return whose endpoints these are; None for one that was never there."""
+    found: dict[str, str | None] = dict.fromkeys(ids)
+    for endpoint_id in found:
+        with suppress(NotFoundError):
+            found[endpoint_id] = endpoints.get(sql, endpoint_id).participant_id
+    return found
 
 
 def _names(row: DeadLetter) -> dict[str, object]:

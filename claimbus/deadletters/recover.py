@@ -9,10 +9,10 @@ Who may see an event is known from its claim alone: the journal names but the fi
 
 from base64 import b32encode
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from secrets import token_bytes
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from claimbus.broker import topology
 from claimbus.broker.connection import Connection
@@ -25,11 +25,12 @@ from claimbus.database.errors import NotFoundError
 from claimbus.database.participants import Participant
 from claimbus.deadletters.bodies import Bodies
 from claimbus.deadletters.missed import Missed
-from claimbus.deadletters.period import OnProgress, Period, stretches
+from claimbus.deadletters.period import OnProgress, Period, beginning, stretches
 from claimbus.deadletters.redelivery import Redelivery
 from claimbus.events.errors import InvalidInputError
 from claimbus.events.event import format_time
 from claimbus.events.routing import check_pattern
+from claimbus.events.ticket import Ticket
 from claimstore.holds import Holds
 from claimstore.store import ClaimStore
 
@@ -39,7 +40,25 @@ RATE: Final = 50.0
 BATCH: Final = 500
 """Journal entries compared with the attempts at a time."""
 
+NAMED: Final = 20
+"""So many of the events that it would send are named by a dry run."""
+
 State = Literal["pending", "active", "held", "paused", "disabled"]
+
+
+class Missing(NamedTuple):
+    """An event that an endpoint did not get."""
+
+    published_at: datetime
+    type: str
+    message_id: str
+    partitionkey: str | None
+
+    @classmethod
+    def of(cls, ticket: Ticket) -> "Missing":
+        """Return what a ticket tells."""
+        at = datetime.fromtimestamp(ticket.timestamp, UTC)
+        return cls(at, ticket.type, ticket.message_id, ticket.partitionkey)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +73,9 @@ class Recovered:
     subscribed to and whose types are open to its participant. Of these ``settled`` were delivered or
     superseded before, ``not_entitled`` are for others alone, the claims of ``gone`` are nowhere any more,
     whoever they were for, and ``redelivered`` were sent.
+
+    Only a dry run tells the first `NAMED` of the ``events`` that it would send, and from when on the journal
+    has tickets (None: it has none).
     """
 
     replay: str
@@ -65,10 +87,15 @@ class Recovered:
     not_entitled: int
     gone: int
     redelivered: int
+    events: tuple[Missing, ...] = ()
+    journal_begins: datetime | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as values that JSON can hold."""
-        return asdict(self)
+    def counts(self) -> dict[str, Any]:
+        """Return all but what only a dry run tells."""
+        return {name: value for name, value in asdict(self).items() if name not in _OF_DRY_RUNS}
+
+
+_OF_DRY_RUNS: Final = ("events", "journal_begins")
 
 
 class Recovery:
@@ -129,6 +156,7 @@ class Recovery:
             claim_life=self._claim_life,
         )
         state, waiting, read = await self._state(endpoint), await self._waiting(endpoint), 0
+        events: list[Missing] = []
 
         def recovered() -> Recovered:
             counts = missed.counts
@@ -161,12 +189,16 @@ class Recovery:
                     ]
                     read += len(tickets)
                     due = await missed.of(tickets)
-                    if not dry_run:
+                    if dry_run:
+                        events += (Missing.of(one.ticket) for one in due[: NAMED - len(events)])
+                    else:
                         await redelivery.send(due)
         finally:
             if not dry_run:
-                await self._note(act, "recovered", endpoint, recovered().as_json())
-        return recovered()
+                await self._note(act, "recovered", endpoint, recovered().counts())
+        if not dry_run:
+            return recovered()
+        return replace(recovered(), events=tuple(events), journal_begins=await beginning(self._connection))
 
     async def _receiver(self, endpoint_id: str) -> tuple[Endpoint, Participant]:
         endpoint, participant = await self._database.read(

@@ -41,6 +41,17 @@ def test_a_command_says_of_itself_what_the_help_says(name: str) -> None:
     assert " ".join(load(name).help.split()).startswith(COMMANDS[name][1].removesuffix("."))
 
 
+def test_the_line_of_usage_has_no_braces(terminal: Terminal) -> None:
+    assert "endpoints show [OPTIONS] ID" in terminal("endpoints", "show", "--help").out
+    assert "endpoints subscribe [OPTIONS] ID PATTERN..." in terminal("endpoints", "subscribe", "--help").out
+
+
+def test_an_error_names_the_option_at_fault(terminal: Terminal) -> None:
+    words = ("--listen", "127.0.0.1:0", "--stdout", "--secret-file", "secret", "--cert", "none.pem")
+    (terminal.directory / "secret").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    assert terminal("receive", *words, code=1).err.startswith("claimbus: --cert: none.pem: ")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_list_command_gives_json(name: str) -> None:
     subcommands = getattr(load(name), "commands", {})

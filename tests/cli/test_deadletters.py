@@ -15,11 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claimbus.broker.codec import ENDPOINT_GONE
 from claimbus.cli.output import sparkline
+from claimbus.cli.selection import CAUSES
 from claimbus.database import letters
 from claimbus.database.engine import Database
 from claimbus.database.letters import DeadLetter, letter_id
 from claimbus.events.fingerprint import fingerprint
+from consumers.retry import DeadLetter as GivenUp
+from consumers.retry import RetryPolicy, next_step
+from consumers.verdict import Outcome, Verdict
 from tests.cli.terminal import Terminal
 from tests.producers.bus import Bus, closed
 
@@ -100,6 +105,46 @@ def test_letters_are_listed_by_each_filter(terminal: Terminal, database: Databas
     assert "no letter is like that" in terminal("deadletters", "list", "--message", "evt_9").err
 
 
+def test_replaying_all_where_none_is_dead_says_so_and_names_those_that_were_discarded(
+    terminal: Terminal, database: Database
+) -> None:
+    nothing = "claimbus: letters: no letter is dead, so none can be replayed or discarded\n"
+    assert terminal("deadletters", "replay", "--all", "--yes", code=2).err == nothing
+    first, second = put(database, letter(1), letter(2))
+    terminal("deadletters", "discard", first.id, second.id, "--reason", "they know")
+    told = terminal("deadletters", "replay", "--all", "--yes", code=2).err
+    assert told.endswith(nothing)
+    assert f"left out, for they were discarded: {second.id}, {first.id} (" in told
+    put(database, *(letter(number) for number in range(3, 9)))
+    terminal("deadletters", "discard", "--all", "--reason", "they know")
+    told = terminal("deadletters", "discard", "--cause", "rejected", "--reason", "x", code=2).err
+    assert told.count("dl_") == 5
+    assert ", … (" in told
+
+
+def test_the_beginning_of_an_id_is_enough_and_one_of_several_is_refused(
+    terminal: Terminal, database: Database
+) -> None:
+    (one,) = put(database, letter(1))
+    ids = [
+        terminal("endpoints", "add", "PGAE", "--name", str(n), "--stream", "--json").json["id"]
+        for n in range(2)
+    ]
+    for id_ in ids:
+        assert terminal("endpoints", "show", id_[:-1], "--json").json["id"] == id_
+    for command in (
+        "endpoints show",
+        "endpoints pause",
+        "attempts list --endpoint",
+        "deadletters list --endpoint",
+    ):
+        told = terminal(*command.split(), "ep_", code=2).err
+        assert all(id_ in told for id_ in ids)
+        assert told.count("\n") == 1
+    assert listed(terminal, "--group", one.fingerprint[:4]) == [one.id]
+    assert {found["state"] for found in terminal("endpoints", "list", "--json").json} == {"active"}
+
+
 def test_letters_are_grouped_by_what_went_wrong(terminal: Terminal, database: Database) -> None:
     put(database, *(letter(number, hours=10 - number) for number in range(9)), letter(9, BROKEN, hours=5))
     many, one = terminal("deadletters", "groups", "--json").json
@@ -108,9 +153,13 @@ def test_letters_are_grouped_by_what_went_wrong(terminal: Terminal, database: Da
     assert many["first"] == (NOW - timedelta(hours=10)).isoformat().replace("+00:00", "Z")
     assert sum(many["trend"]) == 9
     assert listed(terminal, "--group", one["key"]) == [one["sample"]]
-    shown = terminal("deadletters", "groups").out
-    assert many["key"] in shown
-    assert "█" in shown
+    assert (many["example"], one["example"]) == (REFUSED[2], BROKEN[2])
+    shown = terminal("deadletters", "groups")
+    assert many["key"] in shown.out
+    assert "HTTP 503" in shown.out
+    assert "█ max 1" in shown.out
+    first, last = (f"{NOW - timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for hours in (10, 2))
+    assert shown.err == f"trend: 24 bars of 20m each, from {first} to {last}\n"
     (participant,) = terminal("deadletters", "groups", "--by", "participant", "--json").json
     assert (participant["key"], participant["count"]) == ("PGAE", 10)
     hours = terminal("deadletters", "groups", "--by", "hour", "--since", "5h30m", "--json").json
@@ -231,25 +280,27 @@ def test_a_trend_has_a_bar_for_each_count_and_higher_ones_for_more(counts: list[
         ("deadletters show dl_none", "there is none whose ID begins with"),
         ("deadletters show dl_", "is the beginning of several"),
         ("deadletters list dl_none", "there is none whose ID begins with"),
-        ("deadletters list --endpoint ep_none", "ep_none"),
+        ("deadletters list --endpoint ep_none", "--endpoint: there is none whose ID begins with 'ep_none'"),
         ("deadletters groups --participant NONE", "NONE"),
         ("deadletters groups --type oms..x", "oms..x"),
         ("deadletters replay dl_none --yes", "there is none whose ID begins with"),
-        ("deadletters replay --yes", "say which letters"),
-        ("deadletters replay --state dead --yes", "say which letters"),
-        ("deadletters replay --all --state discarded --yes", "only dead letters can be replayed"),
+        ("deadletters replay --yes", "letters: say which"),
+        ("deadletters replay --state dead --yes", "letters: say which"),
+        ("deadletters list --cause wrong", "--cause: 'wrong' is none of attempts exhausted, corrupt,"),
+        ("deadletters groups --group zz", "--group: there is none whose ID begins with 'zz'"),
+        ("deadletters list --since 1h --until 2h", "--until: is not later than --since"),
+        ("deadletters replay --all --state discarded --yes", "--state: only dead letters can be replayed"),
         ("deadletters replay --all", "--yes"),
-        ("deadletters replay --group none --yes", "no such dead letter"),
+        ("deadletters replay --cause missing --yes", "there is no such letter that is dead"),
         ("deadletters replay --type oms..x --yes", "oms..x"),
-        ("deadletters discard --reason x", "say which letters"),
-        ("deadletters restore --all", "no such discarded letter"),
+        ("deadletters discard --reason x", "letters: say which"),
+        ("deadletters restore --all", "no letter is discarded, so none can be restored"),
         ("replays show rp_none", "rp_none"),
         ("replays watch rp_none", "rp_none"),
         ("replays pause rp_none", "rp_none"),
         ("replays resume rp_none", "rp_none"),
         ("replays cancel rp_none", "rp_none"),
         ("recover --endpoint ep_none --since 1h --yes", "ep_none"),
-        ("recover --endpoint ep_none --since 1h", "--yes"),
     ],
 )
 def test_bad_input_is_one_line_and_changes_nothing(
@@ -263,9 +314,22 @@ def test_bad_input_is_one_line_and_changes_nothing(
     assert len(listed(terminal)) == 2
 
 
+def test_every_cause_that_a_worker_or_the_broker_gives_can_be_asked_for() -> None:
+    policy = RetryPolicy(ladder=(1.0,), age_limit=60.0)
+    steps = [
+        next_step(Outcome(verdict), attempt=attempt, age=age, probe=False, policy=policy)
+        for verdict in Verdict
+        for attempt in (1, 9)
+        for age in (0.0, 100.0)
+    ]
+    given = {step.cause for step in steps if isinstance(step, GivenUp)}
+    assert given | {ENDPOINT_GONE, "undecodable", "delivery-limit"} == set(CAUSES)
+
+
 def test_a_state_or_time_that_is_none_is_wrong_usage(terminal: Terminal, database: Database) -> None:
     assert "dead again" in terminal("deadletters", "list", "--state", "lost", code=2).err
     assert "yesterday 14:00" in terminal("deadletters", "list", "--until", "monday", code=2).err
+    assert "is in the future" in terminal("deadletters", "list", "--since", "tomorrow", code=2).err
     assert listed(terminal, "--state", "dead-again") == []
 
 

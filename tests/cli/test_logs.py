@@ -13,6 +13,7 @@ configure_logs("info", {form!r})
 structlog.get_logger().info("attempt", verdict="delivered", attempt=1)
 structlog.get_logger().debug("too much")
 logging.getLogger("claimbus.broker").warning("connection lost")
+logging.getLogger("alembic.runtime.migration").info("Running upgrade")
 logging.getLogger("pika.adapters").error("seven lines for one failure")
 secret = "whsec_value"
 try:
@@ -40,3 +41,38 @@ def test_each_line_is_json() -> None:
 def test_a_traceback_shows_no_values(form: str) -> None:
     assert "it broke" in logged(form)
     assert "whsec_value" not in logged(form).replace('secret = "whsec_value"', "")
+
+
+ENDING = """
+import asyncio, os, structlog
+from claimbus.cli.logs import configure_logs
+configure_logs("info", "json")
+log = structlog.get_logger()
+async def work(number):
+    log.info("first", number=number)
+    {then}
+asyncio.run(work(1))
+asyncio.run(work(2))
+log.info("last")
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "expected"),
+    [
+        ("pass", ["first", "first", "last"]),
+        ("log.warning('then'); os._exit(0)", ["first", "then"]),
+        ("await asyncio.sleep(0.2); os._exit(0)", ["first"]),
+        ("raise SystemExit(0)", ["first"]),
+        ("[log.info('more') for _ in range(1000)]; os._exit(0)", None),
+    ],
+)
+def test_gathered_lines_are_written_in_order_when_they_matter(then: str, expected: list[str] | None) -> None:
+    """With a warning, in time, when there are many, and at the end; over several loops."""
+    program = ENDING.format(then=then)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    events = [json.loads(line)["event"] for line in done.stderr.splitlines()]
+    if expected is None:
+        assert len(events) > 500
+    else:
+        assert events == expected

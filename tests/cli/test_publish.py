@@ -62,10 +62,10 @@ async def test_a_second_publish_of_an_id_is_recognised_and_another_body_is_a_con
     [
         (("market.dam.shut",), BODY, "type: 'market.dam.shut' is not in the catalogue"),
         ((TYPE,), b"{}", "body.market: is required"),
-        ((TYPE,), b"<xml/>", "body: is not JSON"),
-        ((TYPE, "--to", "pge"), BODY, "audience: 'pge' is no participant ID"),
-        ((TYPE, "--to", "NOBODY"), BODY, "audience: there is no participant NOBODY"),
-        ((TYPE, "--id", "x" * 200), BODY, "id: must have 1 to 128 characters"),
+        ((TYPE,), b"<xml/>", "--body: is not JSON"),
+        ((TYPE, "--to", "pge"), BODY, "--to: 'pge' is no participant ID"),
+        ((TYPE, "--to", "NOBODY"), BODY, "--to: there is no participant NOBODY"),
+        ((TYPE, "--id", "x" * 200), BODY, "--id: must have 1 to 128 characters"),
     ],
 )
 def test_a_bad_event_is_refused_with_its_field(
@@ -130,10 +130,10 @@ async def test_a_market_event_told_twice_is_one_event(bus: Bus, terminal: Termin
     [
         (("close", "ruc"), "event"),
         (("close", "spot"), "market"),
-        (("close", "rtm"), "hour"),
-        (("close", "rtm", "--hour", "25"), "hour"),
-        (("close", "dam", "--hour", "1"), "hour"),
-        (("close", "dam", "--occurrence", "0"), "occurrence"),
+        (("close", "rtm"), "--hour"),
+        (("close", "rtm", "--hour", "25"), "--hour"),
+        (("close", "dam", "--hour", "1"), "--hour"),
+        (("close", "dam", "--occurrence", "0"), "--occurrence"),
     ],
 )
 def test_an_impossible_market_event_is_refused(

@@ -44,27 +44,36 @@ async def publish(bus: Bus, *numbers: int) -> None:
 async def test_what_was_published_before_an_endpoint_was_there_is_recovered(
     terminal: Terminal, bus: Bus, receiver: Receiver
 ) -> None:
-    await publish(bus, 1, 2, 3)
+    await publish(bus, *range(1, 25))
     endpoint = await added(terminal, receiver)
     words = ("recover", "--endpoint", endpoint, "--since", "10m")
     dry = (await terminal.beside(*words, "--dry-run", "--json")).json
-    assert (dry["redelivered"], dry["dry_run"]) == (3, True)
-    assert "would be redelivered  3" in (await terminal.beside(*words, "--dry-run")).out
+    assert (dry["redelivered"], dry["dry_run"]) == (24, True)
+    assert dry["recovery"].startswith("rc_")
+    assert [one["type"] for one in dry["events"]] == ["market.dam.closed"] * 20
+    told = await terminal.beside(*words, "--dry-run")
+    assert "would be redelivered  24" in told.out
+    assert "and 4 more" in told.err
+    assert all(one["message_id"] in told.out for one in dry["events"])
+    assert f"the journal begins at {dry['journal_begins']}" in told.err
+    refused = ("recover", "--endpoint", endpoint, "--since", "in 1h")
+    assert "is in the future" in (await terminal.beside(*refused, code=2)).err
+    assert "--yes: nobody can be asked" in (await terminal.beside(*words, code=2)).err
     with terminal.started("work") as worker:
         recovered = (await terminal.beside(*words, "--yes", "--actor", "jane", "--json")).json
-        assert (recovered["redelivered"], recovered["dry_run"]) == (3, False)
+        assert (recovered["redelivered"], recovered["dry_run"]) == (24, False)
 
         async def all_settled() -> bool:
             found = (await terminal.beside(*words, "--dry-run", "--json")).json
-            return bool(found["settled"] == 3 and found["redelivered"] == 0)
+            return bool(found["settled"] == 24 and found["redelivered"] == 0)
 
         await eventually(all_settled, every=0.2)
-        assert len(receiver.received) == 3
+        assert len(receiver.received) == 24
         assert (await terminal.beside(*words, "--type", "oms.#", "--all", "--yes", "--json")).json[
             "concerning"
         ] == 0
         assert "redelivered" in (await terminal.beside(*words, "--all", "--yes", "--rate", "0")).out
-        await eventually(lambda: len(receiver.received) == 6)
+        await eventually(lambda: len(receiver.received) == 48)
         worker.terminate()
         await asyncio.to_thread(worker.communicate, timeout=30)
     entries = terminal("audit", "list", "--object", endpoint, "--actor", "jane", "--json").json

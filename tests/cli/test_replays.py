@@ -93,7 +93,10 @@ async def test_what_was_refused_is_delivered_to_the_mended_receiver(
     assert {one["state"] for one in await listed(terminal, "--state", "any")} == {"delivered"}
     (job,) = terminal("replays", "list", "--json").json
     assert (job["id"], job["reason"], job["total"]) == (done["id"], "they mended it", 15)
-    assert done["id"] in terminal("replays", "list").out
+    shown = terminal("replays", "list").out
+    assert done["id"] in shown
+    assert " waiting   sent   delivered " in shown
+    assert terminal("replays", "show", done["id"][:8], "--json").json["id"] == done["id"]
     assert job["selection"] == {"group": letters[0]["fingerprint"]}
     everything = terminal("replays", "show", done["id"], "--all", "--json").json
     assert {one["state"] for one in everything["items"]} == {"delivered"}

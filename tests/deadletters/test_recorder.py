@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
 from claimbus.broker import frames, topology
@@ -14,6 +15,7 @@ from claimbus.broker.consumer import Consumer
 from claimbus.broker.frames import Message
 from claimbus.cli.settings import Settings
 from claimbus.database import endpoints, kept
+from claimbus.database.endpoint import Endpoint
 from claimbus.deadletters import recorder
 from tests.consumers.house import ACT, House, open_house
 from tests.deadletters.backlog import (
@@ -236,3 +238,25 @@ async def test_what_strangers_put_into_a_letter_spoils_nothing(
             await house.publisher.publish(Message(topology.DEADLETTERS, "", encoded, b"claim"))
         await give_up(house)
         await eventually(lambda: recorded(house, at_least=5))
+
+
+async def test_an_endpoint_that_was_never_there_is_asked_for_once(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def get(sql: Connection, endpoint_id: str) -> Endpoint:
+        asked.append(endpoint_id)
+        return looked_up(sql, endpoint_id)
+
+    looked_up = endpoints.get
+    monkeypatch.setattr(endpoints, "get", get)
+    async with recording(house):
+        for number in range(3):
+            encoded = frames.properties(
+                content_type="x",
+                headers={"endpoint": "ep_no"},
+            )
+            await house.publisher.publish(Message(topology.DEADLETTERS, "", encoded, b"claim%d" % number))
+            await eventually(lambda: recorded(house, at_least=number + 1))  # noqa: B023 - at once
+    assert asked == ["ep_no"]

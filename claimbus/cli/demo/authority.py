@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFE: Final = timedelta(days=3)
+"""Of certificates, unless told otherwise."""
 
 
 class Authority:
@@ -20,14 +21,15 @@ class Authority:
     ``ca`` is the PEM file of its root certificate, for others to trust, and ``ca_pem`` its content.
     """
 
-    def __init__(self, directory: Path, *, name: str = "claimbus demo CA") -> None:
-        """Make a new authority; ``directory`` is made when it is not there."""
+    def __init__(self, directory: Path, *, name: str = "claimbus demo CA", life: timedelta = LIFE) -> None:
+        """Make a new authority, and ``directory`` if it is not there. Certificates last for ``life``."""
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
+        self._life = life
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         certificate = (
-            _draft(self._name, self._name, self._key.public_key())
+            _draft(self._name, self._name, self._key.public_key(), life)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(signs_certificates=True), critical=True)
             .sign(self._key, hashes.SHA256())
@@ -48,7 +50,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         draft = (
-            _draft(_name(name), self._name, key.public_key())
+            _draft(_name(name), self._name, key.public_key(), self._life)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
@@ -67,13 +69,15 @@ class Authority:
         return file
 
 
-def _draft(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _draft(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, life: timedelta
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + LIFE)
+        .not_valid_after(now + life)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 

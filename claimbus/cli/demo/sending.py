@@ -55,7 +55,7 @@ class Sender:
         def producer(system: str) -> Producer:
             return wiring.producer(store, publisher, system, database=database, published=published)
 
-        memory = OutageMemory(store.connection, OMS)
+        memory = OutageMemory(store.connection, OMS, store.keys)
         watcher = Watcher(producer(OMS), memory, owners=owners_in(database), park=park_in(database))
         return cls(watcher, producer("market"))
 

@@ -27,14 +27,17 @@ def rabbitmq_server() -> Path | None:
 class RabbitNode(Server):
     """One node with the management plugin; its user and password are ``guest``.
 
-    ``settings`` are further lines of ``rabbitmq.conf``.
+    ``settings`` are further lines of ``rabbitmq.conf``; ``program`` is another ``rabbitmq-server`` than this
+    machine's own, with ``rabbitmqctl`` beside it.
     """
 
     name = "RabbitMQ"
     start_within = 90.0  # 4 to 10 on two idle cores
 
-    def __init__(self, directory: Path, *, settings: Mapping[str, str] | None = None) -> None:
-        program = rabbitmq_server()
+    def __init__(
+        self, directory: Path, *, settings: Mapping[str, str] | None = None, program: Path | None = None
+    ) -> None:
+        program = program or rabbitmq_server()
         if program is None:
             raise ServicesError("rabbitmq-server is not installed on this machine")
         self._programs = program.parent

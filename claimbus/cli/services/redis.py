@@ -15,7 +15,10 @@ def redis_server() -> Path | None:
 
 
 class RedisServer(Server):
-    """One server with an append-only file, no snapshots and no eviction; on a free port unless told."""
+    """One server with an append-only file, no snapshots and no eviction; on a free port unless told.
+
+    ``program`` is another ``redis-server`` than this machine's own.
+    """
 
     name = "Redis"
     start_within = 30.0  # well under one with little data
@@ -26,8 +29,9 @@ class RedisServer(Server):
         *,
         port: int | None = None,
         appendfsync: Literal["always", "everysec", "no"] = "always",
+        program: Path | None = None,
     ) -> None:
-        program = redis_server()
+        program = program or redis_server()
         if program is None:
             raise ServicesError("redis-server is not installed on this machine")
         port = port or free_ports(1)[0]
