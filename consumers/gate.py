@@ -6,10 +6,14 @@ all workers. ``control`` spreads the news; a worker that missed it learns of it 
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Literal
 
+from claimbus.events.errors import UnavailableError
 from claimstore.errors import StoreUnavailableError
 from claimstore.holds import Holds, HoldState
+from consumers.verdict import Verdict
+from consumers.work import Trial
 
 LEASE_MARGIN: Final = 10.0
 """Seconds by which a probe's lease outlasts the attempt's own timeout."""
@@ -61,9 +65,27 @@ class Gate:
         """Ask what all workers know. Raises StoreUnavailableError."""
         self.learn((await self._holds.state([self._endpoint_id]))[self._endpoint_id])
 
-    def suspect(self) -> None:
-        """Note that another worker counted a failure: the next success here must clear the count."""
-        self._suspect = True
+    async def hear(self, what: Happening) -> None:
+        """Heed what another worker announced."""
+        if what == "failing":
+            self._suspect = True  # the next success here must clear the count
+            return
+        with suppress(UnavailableError):
+            await self.look()
+
+    async def note(self, trial: Trial, *, probe: bool) -> None:
+        """Note how an attempt ended; without Redis it is learned later.
+
+        Who refuses an event is there, and may take the next: a refusal holds nobody. Nor does it show that
+        the next will be taken: a refused probe releases nobody, the hold waits for a success.
+        """
+        if trial.answer is None:
+            return
+        with suppress(UnavailableError):
+            if trial.outcome.verdict is Verdict.DELIVERED:
+                await self.succeeded()
+            elif probe or trial.outcome.verdict is Verdict.FAILED:
+                await self.failed(trial.outcome.detail, probe=probe)
 
     async def succeeded(self) -> None:
         """Note a delivery that the endpoint took. Raises StoreUnavailableError."""

@@ -6,40 +6,32 @@ each wait on those is bounded or holds up this lane alone.
 
 import asyncio
 import contextlib
-import math
-import random
 import time
-from collections import deque
-from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from claimbus.broker.consumer import Consumer, Delivery
 from claimbus.broker.topology import endpoint_queue
 from claimbus.database.endpoint import Endpoint
-from claimbus.events.errors import InvalidTicketError, UnavailableError
+from claimbus.events.errors import UnavailableError
 from claimstore.holds import HoldState
-from claimstore.progress import HeadDelivery
 from consumers.gate import Gate, Happening
+from consumers.hands import UNACKED_AT_MOST, Hands
+from consumers.head import Head
 from consumers.pace import Pace
 from consumers.retry import Disable, Keep, Retry, RetryPolicy, next_step
+from consumers.setback import Setback
+from consumers.tasks import Tasks
 from consumers.verdict import Verdict
-from consumers.work import Trial, Work
+from consumers.work import Work
 from consumers.yard import Yard
-
-UNACKED_AT_MOST: Final = 25 * 60.0
-"""Seconds a ticket stays unacked; RabbitMQ closes the channel at 30 minutes (its ``consumer_timeout``)."""
 
 TICKETS_PER_REQUEST: Final = 8
 """Tickets fetched for each concurrent request: those being tried, and those whose row is being committed."""
 
 STORE_PAUSE: Final = 0.5
 """Seconds until a delivery is tried again that the claim store had no answer for."""
-
-SHORTEST_SETBACK: Final = 1.0
-LONGEST_SETBACK: Final = 60.0
-"""Seconds until a delivery is handed back that our own code stumbled over: it would come again at once."""
 
 _log = structlog.get_logger("claimbus.consumers.lane")
 
@@ -65,15 +57,16 @@ class Lane:
         self._pace = Pace(endpoint.pace)
         self._webhook = yard.webhook(endpoint)
         self._consumer = Consumer(yard.connection)
-        self._backlog: deque[Work] = deque()
-        self._unacked: set[Work] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        tickets = 1 if endpoint.ordered else self._concurrency * TICKETS_PER_REQUEST
+        self._hands = Hands(yard.disposition, tickets=tickets)
+        self._backlog = self._hands.backlog
+        self._head = Head(yard.progress, yard.disposition)
+        self._setback = Setback(endpoint)
+        self._tasks = Tasks(self._ended)
         self._runners = 0
         self._starting = 0
         self._probing = False
         self._closing = False
-        self._setback = 0.0
-        self._set_back_at = -math.inf
         self._wake = asyncio.Event()
         self.tried = 0
 
@@ -85,7 +78,7 @@ class Lane:
     @property
     def unacked(self) -> int:
         """How many deliveries are in this lane's hands, unacked."""
-        return len(self._unacked)
+        return len(self._hands)
 
     async def open(self) -> None:
         """Begin to consume, unless closed already. Raises TopologyError (no such queue), UnavailableError."""
@@ -102,18 +95,15 @@ class Lane:
         self._wake.set()
         self._consumer.pause()
         deadline = time.monotonic() + grace
-        while len(self._unacked) > len(self._backlog) and (left := deadline - time.monotonic()) > 0:
+        while self._hands.busy and (left := deadline - time.monotonic()) > 0:
             await self._sleep(left)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         await self._consumer.stop()
         await self._webhook.aclose()
 
     async def hand_back_the_old(self) -> None:
         """Give everything back and begin anew when a ticket has been unacked for too long."""
-        oldest = min((work.arrived for work in self._unacked), default=None)
-        if oldest is None or time.monotonic() - oldest < UNACKED_AT_MOST or self._closing:
+        if self._hands.longest < UNACKED_AT_MOST or self._closing:
             return
         _log.info("unacked for long", action="hand back", endpoint=self.endpoint.id, count=self.unacked)
         await self._consumer.stop()
@@ -127,38 +117,25 @@ class Lane:
 
     async def hear(self, what: Happening) -> None:
         """Heed what another worker announced."""
-        if what == "failing":
-            self._gate.suspect()
-            return
-        with contextlib.suppress(UnavailableError):
-            await self._gate.look()
+        await self._gate.hear(what)
 
     async def _consume(self) -> None:
-        prefetch = 1 if self.endpoint.ordered else self._concurrency * TICKETS_PER_REQUEST
         await self._consumer.start(
-            self.queue, prefetch=prefetch, on_delivery=self._take, on_void=self._voided
+            self.queue, prefetch=self._hands.tickets, on_delivery=self._take, on_void=self._voided
         )
 
     def _take(self, delivery: Delivery) -> None:
-        try:
-            ticket = delivery.ticket()
-        except InvalidTicketError as wrong:
-            self._yard.disposition.refuse(delivery, self.endpoint, str(wrong))
-            return
-        work = Work(delivery, ticket, time.monotonic(), ticket.attempt)
-        self._unacked.add(work)
-        self._backlog.append(work)
-        self._wake.set()
-        self._pump()
+        if self._hands.take(delivery, self.endpoint):
+            self._wake.set()
+            self._pump()
 
     def _voided(self, reason: str) -> None:
         """Forget what the broker took back. What is being tried right now ends without an ack."""
         _log.info("deliveries void", endpoint=self.endpoint.id, count=len(self._backlog), reason=reason)
-        self._unacked.difference_update(self._backlog)
-        self._backlog.clear()
+        self._hands.drop_waiting()
 
     def _done(self, work: Work) -> None:
-        self._unacked.discard(work)
+        self._hands.drop(work)
         if self._closing:
             self._wake.set()
 
@@ -168,14 +145,14 @@ class Lane:
             self._pump()
         elif not self._probing and not self._closing:
             self._probing = True
-            self._spawn(self._probe())
+            self._tasks.spawn(self._probe())
 
     def _pump(self) -> None:
         """Have as many runners as the backlog and the concurrency ask for."""
         while self._flowing and self._runners < self._concurrency and self._starting < len(self._backlog):
             self._runners += 1
             self._starting += 1
-            self._spawn(self._run())
+            self._tasks.spawn(self._run())
 
     @property
     def _flowing(self) -> bool:
@@ -210,10 +187,11 @@ class Lane:
         try:
             return await self._may_start(work, probe=probe) and await self._attempt(work, probe=probe)
         except Exception as mistake:  # noqa: BLE001 - logged
-            self._set_back(work, mistake)
+            self._tasks.spawn(self._setback.hand_back(work, mistake))
+            self._done(work)  # closing the lane does not wait for it, and hands it back at once
             return False
         except BaseException:
-            self._unacked.discard(work)
+            self._hands.drop(work)
             work.delivery.requeue()
             raise
 
@@ -230,13 +208,20 @@ class Lane:
             probe=probe,
             policy=self._policy,
         )
-        await self._note(trial, probe=probe)
+        await self._gate.note(trial, probe=probe)
         if isinstance(step, Keep):
-            await self._keep(work, trial)
+            if trial.outcome.verdict is not Verdict.STORE_UNAVAILABLE:
+                self._backlog.append(work)
+            else:
+                self._backlog.appendleft(work)
+                await asyncio.sleep(STORE_PAUSE)
         elif isinstance(step, Retry) and self.endpoint.ordered:
-            await self._retry_in_place(work, trial, step)
+            await self._head.put_off(self.endpoint, work, trial, step)
+            self._backlog.appendleft(work)
         else:
-            self._yard.disposition.dispose(self.endpoint, work, trial, step, self._done)
+            # When half of the tickets wait for their rows, less comes than could be sent.
+            urgent = 2 * (self._hands.busy - self._runners) > self._hands.tickets
+            self._yard.disposition.dispose(self.endpoint, work, trial, step, self._done, urgent=urgent)
             if isinstance(step, Disable):
                 self._yard.gone(self.endpoint, trial.outcome.detail)
         return trial.answer is not None or isinstance(step, Keep)
@@ -244,9 +229,8 @@ class Lane:
     async def _may_start(self, work: Work, *, probe: bool) -> bool:
         """Wait for the database, the pause of a retry in place, and the rate. False: not now."""
         await self._yard.disposition.ready()
-        if self.endpoint.ordered and work.attempts == 0 and work.delivery.redelivered:
-            with contextlib.suppress(UnavailableError):
-                await self._resume(work)
+        if self.endpoint.ordered:
+            await self._head.resume(self.endpoint, work)
         if not probe:
             begin = max(work.not_before, self._pace.next())
             while self._flowing and (pause := begin - time.monotonic()) > 0:
@@ -255,75 +239,9 @@ class Lane:
                 self._backlog.appendleft(work)
                 return False
         if work.delivery.void:
-            self._unacked.discard(work)
+            self._hands.drop(work)
             return False
         return True
-
-    async def _note(self, trial: Trial, *, probe: bool) -> None:
-        """Let the gate know how an attempt ended; without Redis it will learn later.
-
-        Who refuses an event is there, and may take the next: a refusal holds nobody. Nor does it show that
-        the next will be taken: a refused probe releases nobody, the hold waits for a success.
-        """
-        if trial.answer is None:
-            return
-        with contextlib.suppress(UnavailableError):
-            if trial.outcome.verdict is Verdict.DELIVERED:
-                await self._gate.succeeded()
-            elif probe or trial.outcome.verdict is Verdict.FAILED:
-                await self._gate.failed(trial.outcome.detail, probe=probe)
-
-    async def _keep(self, work: Work, trial: Trial) -> None:
-        if trial.outcome.verdict is Verdict.STORE_UNAVAILABLE:
-            self._backlog.appendleft(work)
-            await asyncio.sleep(STORE_PAUSE)
-        else:
-            self._backlog.append(work)
-
-    async def _retry_in_place(self, work: Work, trial: Trial, step: Retry) -> None:
-        """Try an ordered endpoint's delivery again before any other; another worker may take over."""
-        await self._yard.disposition.record(self.endpoint, work, trial, step)
-        work.not_before = time.monotonic() + step.delay
-        due = round((time.time() + step.delay) * 1000)
-        with contextlib.suppress(UnavailableError):
-            await self._yard.progress.set(
-                self.endpoint.id, HeadDelivery(work.ticket.message_id, work.attempts, due)
-            )
-        self._backlog.appendleft(work)
-
-    async def _resume(self, work: Work) -> None:
-        """Go on where the worker stopped that had this delivery before."""
-        found = await self._yard.progress.get(self.endpoint.id)
-        if found is not None and found.message_id == work.ticket.message_id:
-            work.attempts = found.attempt
-            work.not_before = time.monotonic() + found.next_at / 1000 - time.time()
-
-    def _set_back(self, work: Work, mistake: Exception) -> None:
-        """Hand a delivery back after a pause, which doubles from round to round while mistakes go on.
-
-        It counts as done with: closing the lane does not wait for it, and hands it back at once.
-        """
-        now = time.monotonic()
-        if (calm := now - self._set_back_at) > self._setback:
-            lasting = calm <= 2 * LONGEST_SETBACK
-            self._setback = min(2 * self._setback, LONGEST_SETBACK) if lasting else SHORTEST_SETBACK
-            self._set_back_at = now
-        pause = self._setback * random.uniform(1, 1.5)  # noqa: S311 - jitter, no secret
-        _log.error(
-            "delivery failed by a mistake of ours",
-            next=f"requeue in {pause:.1f} s",
-            endpoint=self.endpoint.id,
-            message_id=work.ticket.message_id,
-            exc_info=mistake,
-        )
-        self._done(work)
-
-        async def hand_back() -> None:
-            await asyncio.sleep(pause)
-            work.delivery.requeue()
-
-        if not self._closing:
-            self._spawn(hand_back())
 
     async def _sleep(self, seconds: float | None) -> None:
         """Sleep until something happens to the lane, at most so long."""
@@ -332,13 +250,7 @@ class Lane:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+    def _ended(self, error: BaseException | None) -> None:
+        if error:
             _log.error("lane failed", endpoint=self.endpoint.id, exc_info=error)
         self._pump()

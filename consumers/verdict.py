@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from consumers.webhook import Answer
@@ -44,6 +44,9 @@ class Outcome:
     detail: str = ""
 
 
+DELIVERED: Final = Outcome(Verdict.DELIVERED, answered=True)
+"""How an attempt ends that was taken."""
+
 _TRANSIENT = frozenset({408, 425, 429})
 
 
@@ -53,7 +56,7 @@ def judge(answer: "Answer") -> Outcome:
     if status is None:
         return Outcome(Verdict.FAILED, detail=answer.detail)
     if 200 <= status < 300:
-        return Outcome(Verdict.DELIVERED, answered=True)
+        return DELIVERED
     transient = status < 400 or status >= 500 or status in _TRANSIENT
     return Outcome(
         Verdict.FAILED if transient else Verdict.REJECTED,

@@ -26,6 +26,7 @@ from claimstore.progress import Progress
 from claimstore.quarantined import Quarantined
 from claimstore.store import ClaimStore
 from consumers.disposition import Disposition
+from consumers.garbage import collect_seldom
 from consumers.handler import Handler
 from consumers.metrics import Metrics
 from consumers.news import Emit, News
@@ -143,6 +144,7 @@ class Worker:
         ``ready`` is called once all endpoints have their queues and lanes. Raises what makes working
         impossible from the start; later faults are waited out.
         """
+        collect_seldom()
         recording = asyncio.create_task(self._recorder.run())
         control = await listen(self._services.consuming, self._heard)
         watches: list[asyncio.Task[None]] = []

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from claimbus.broker import frames, topology
@@ -16,6 +17,9 @@ ENDPOINT_GONE: Final = "endpoint-gone"
 
 MAX_DETAIL: Final = 2000
 """Characters of a letter's detail that travel: all headers must fit one frame."""
+
+TICKETS: Final = 2048
+"""Tickets that are kept for the queues that are to bring them still: half a kilobyte each."""
 
 What = Literal["changed", "held", "released", "failing"]
 
@@ -117,6 +121,15 @@ def read_ticket(properties: Properties, body: bytes) -> Ticket:
         timestamp=properties.timestamp,
         headers=properties.headers,
     )
+
+
+@lru_cache(maxsize=TICKETS)
+def read_ticket_once(header: bytes, body: bytes) -> Ticket:
+    """Read a ticket from the payload of its content header, and its body. Raises InvalidTicketError.
+
+    RabbitMQ gives the same bytes to every queue that an event is routed to.
+    """
+    return read_ticket(frames.read_properties(header), body)
 
 
 def read_letter(properties: Properties, body: bytes, *, exchange: str, routing_key: str) -> Letter:

@@ -31,6 +31,9 @@ ANSWER_TIMEOUT: Final = 15.0
 OPEN_WITHIN: Final = 15.0
 """Seconds for which the first opening is tried."""
 
+MOST_CHANNELS: Final = 2047
+"""RabbitMQ's own limit by default; its word counts once it is connected."""
+
 
 class Connection:
     """An AMQP connection, opened again by itself after a loss, at any of the URL's hosts.
@@ -80,11 +83,24 @@ class Connection:
         BrokerUnavailableError when no host answers ``within`` the bound.
         """
         connection = cls(address.parse(url), name, tls, heartbeat, answer_timeout)
-        await connection._connect(
-            tries(f"{name}: connecting to RabbitMQ", BrokerUnavailableError, within=within)
-        )
-        connection._keeper = asyncio.create_task(connection._keep(), name=f"{name}: keeps its connection")
+        await connection._begin(within)
         return connection
+
+    async def another(self, name: str) -> "Connection":
+        """Open one more to the same place. Raises what `open` raises."""
+        other = Connection(self._place, name, self._tls, self._heartbeat, self._answer_timeout)
+        await other._begin(OPEN_WITHIN)
+        return other
+
+    @property
+    def channels(self) -> int:
+        """How many channels are open."""
+        return 0 if self._transport is None else self._transport.channels
+
+    @property
+    def channel_max(self) -> int:
+        """How many channels RabbitMQ allows on it."""
+        return MOST_CHANNELS if self._transport is None else self._transport.params.channel_max
 
     @property
     def is_open(self) -> bool:
@@ -142,6 +158,12 @@ class Connection:
         if not self._lost.done():
             transport.abandon(ConnectionClosedByClient(320, "no answer to closing"))
             await self._lost
+
+    async def _begin(self, within: float) -> None:
+        await self._connect(
+            tries(f"{self.name}: connecting to RabbitMQ", BrokerUnavailableError, within=within)
+        )
+        self._keeper = asyncio.create_task(self._keep(), name=f"{self.name}: keeps its connection")
 
     async def _open_channel(self) -> Channel:
         if self._transport is None:

@@ -59,7 +59,7 @@ class Delivery:
 
     def ticket(self) -> Ticket:
         """Read it as a ticket. Raises InvalidTicketError."""
-        return codec.read_ticket(self.properties, self.body)
+        return codec.read_ticket_once(self._header, self.body)
 
     def letter(self) -> Letter:
         """Read it as a dead letter; nothing is refused."""

@@ -49,6 +49,11 @@ class Transport(AsyncioConnection):  # type: ignore[misc] # pika ships no types
             custom_ioloop=self._loop,
         )
 
+    @property
+    def channels(self) -> int:
+        """How many channels are open, or being opened or closed."""
+        return len(self._channels)
+
     def on_confirm(self, channel: int, callback: OnConfirm) -> None:
         """Take the acks and nacks of this channel past pika."""
         self._confirms[channel] = callback

@@ -15,15 +15,13 @@ from claimbus.events.stream import CloseCode, MalformedFrameError, decode_answer
 from claimbus.portal.stream_source import Source
 from claimbus.portal.stream_supply import Supply
 from claimbus.portal.stream_window import PAUSE, Window, tickets_for
+from consumers.hands import UNACKED_AT_MOST
 
 UNANSWERED_AT_MOST: Final = 20 * 60.0
 """Seconds for an answer; then the connection is closed, and everything goes back."""
 
 WAITING_AT_MOST: Final = 5 * 60.0
 """Seconds a ticket waits for its place in the window; then it goes back, to whoever is faster."""
-
-UNACKED_AT_MOST: Final = 25 * 60.0
-"""Seconds a ticket stays unacked; RabbitMQ closes the channel at 30 minutes (its ``consumer_timeout``)."""
 
 PATIENCE: Final = 30.0
 """Seconds for which a stream stays open while something behind the portal is away."""
@@ -61,7 +59,7 @@ class Stream:
         self._recorder = supply.recorder
         self._window = Window(endpoint, supply, size=window, send=peer.send, lost=self._lost)
         self._source = Source(
-            supply.connection,
+            supply.connections,
             supply.provision,
             prefetch=tickets_for(window),
             on_delivery=self._window.take,
@@ -129,8 +127,8 @@ class Stream:
         elif now - self._went_well > PATIENCE:
             self.end(CloseCode.UNAVAILABLE)
         window = self._window
-        window.hand_back(WAITING_AT_MOST)
-        late = window.longest_unacked > UNACKED_AT_MOST
+        window.hands.hand_back(WAITING_AT_MOST)
+        late = window.hands.longest > UNACKED_AT_MOST
         if window.longest_unanswered > UNANSWERED_AT_MOST or (late and window.unanswered):
             self.end(CloseCode.UNANSWERED)
         elif late:

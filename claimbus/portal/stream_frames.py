@@ -1,8 +1,21 @@
-"""From a delivery that is ready to its frame."""
+"""From a delivery that is ready to its frame, and what is known of one that was sent."""
+
+from dataclasses import dataclass
 
 from claimbus.database.endpoint import Endpoint
+from claimbus.events.event import Event
 from claimbus.events.stream import MAX_BODY, Delivery
 from consumers.work import Ready, Work
+
+
+@dataclass(slots=True)
+class Sent:
+    """A frame that waits for its answer. ``started`` is in seconds since the epoch, ``at`` monotonic."""
+
+    work: Work
+    event: Event
+    started: float
+    at: float
 
 
 def is_by_reference(endpoint: Endpoint, ready: Ready) -> bool:

@@ -1,8 +1,7 @@
 """All open streams of a portal: who may open one, and what they are told while they are open."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Final
@@ -12,24 +11,24 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from claimbus.broker.codec import Announcement
 from claimbus.broker.connection import Connection
+from claimbus.broker.connections import Connections
 from claimbus.broker.control import listen
 from claimbus.broker.publisher import Publisher
 from claimbus.broker.topology import Rung
 from claimbus.database import endpoints
-from claimbus.database.access import Principal
-from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
-from claimbus.database.errors import NotFoundError
-from claimbus.events.errors import ClaimbusError, UnavailableError
+from claimbus.events.errors import UnavailableError
 from claimbus.events.stream import CloseCode
-from claimbus.portal.problems import UnauthenticatedError
+from claimbus.portal.stream_admission import Admission, Guest, Identify, RefusedError
 from claimbus.portal.stream_connection import Close, Peer, Stream
 from claimbus.portal.stream_supply import Supply
 from claimstore.latest import Latest
 from claimstore.progress import Progress
 from claimstore.store import ClaimStore
 from consumers.disposition import Disposition
+from consumers.garbage import collect_seldom
 from consumers.handler import Handler
+from consumers.head import Head
 from consumers.metrics import AttemptMetrics
 from consumers.provision import Provision
 from consumers.recorder import Recorder
@@ -42,20 +41,12 @@ LOOK_EVERY: Final = timedelta(seconds=30)
 
 CHECK_EVERY: Final = 1.0
 
+IDENTIFIED_WITHIN: Final = timedelta(minutes=5)
+"""Time after which a stream is closed of which it cannot be told whether its credential still counts."""
+
 INTERNAL_ERROR: Final = 1011
 
-Identify = Callable[[], Awaitable[Principal]]
-"""Tells who is on the other side. Raises UnauthenticatedError and UnavailableError."""
-
 _log = structlog.get_logger("claimbus.portal.stream")
-
-
-class RefusedError(ClaimbusError):
-    """A stream that is not opened."""
-
-    def __init__(self, code: CloseCode) -> None:
-        super().__init__(code.meaning)
-        self.code = code
 
 
 class Streams:
@@ -74,25 +65,32 @@ class Streams:
         registry: CollectorRegistry,
         at_most: int = STREAMS_AT_MOST,
         look_every: timedelta = LOOK_EVERY,
+        identified_within: timedelta = IDENTIFIED_WITHIN,
     ) -> None:
-        """Open none yet. ``grace`` is what stopping takes at most; ``at_most`` is for each participant."""
+        """Open none yet. ``grace`` is what stopping takes at most; ``at_most`` is for each participant.
+
+        ``consuming`` is the first connection; when its channels are used up, further ones are opened like it.
+        """
         recorder = Recorder(database)
+        disposition = Disposition(recorder, publisher, ladder, AttemptMetrics(registry))
         self._database = database
         self._grace = grace.total_seconds()
         self._answers_within = 0.8 * self._grace  # which leaves time to hand the rest back and say good-bye
-        self._at_most = at_most
+        self._admission = Admission(database, at_most=at_most)
         self._look_every = look_every.total_seconds()
+        self._identified_within = identified_within.total_seconds()
+        self._consuming = consuming
+        self._connections = Connections(consuming)
         self._supply = Supply(
-            connection=consuming,
+            connections=self._connections,
             provision=Provision(database, consuming),
             handler=Handler(store, Latest(store.connection, life=claim_life)),
             recorder=recorder,
-            disposition=Disposition(recorder, publisher, ladder, AttemptMetrics(registry)),
-            progress=Progress(store.connection, life=claim_life),
+            disposition=disposition,
+            head=Head(Progress(store.connection, life=claim_life), disposition),
             ladder=tuple(rung.delay.total_seconds() for rung in ladder),
         )
-        self._open: dict[Stream, Identify] = {}
-        self._participants: Counter[str] = Counter()
+        self._open: dict[Stream, Guest] = {}
         self._announced: set[str] = set()
         self._stirred = asyncio.Event()
         self._stopping = False
@@ -104,12 +102,18 @@ class Streams:
     @asynccontextmanager
     async def running(self, stopping: asyncio.Event) -> AsyncIterator[None]:
         """Let streams be opened, until ``stopping`` is set: then all are ended. Raises UnavailableError."""
+        collect_seldom()
         supply = self._supply
-        control = await listen(supply.connection, self._heard)
+        control = await listen(self._consuming, self._heard)
         recording = asyncio.create_task(supply.recorder.run())
         watches = [
             asyncio.create_task(watch)
-            for watch in (self._keep_informed(), self._keep_checked(), self._end_when(stopping))
+            for watch in (
+                self._keep_informed(),
+                self._keep_identified(),
+                self._keep_checked(),
+                self._end_when(stopping),
+            )
         ]
         try:
             yield
@@ -121,26 +125,26 @@ class Streams:
             await asyncio.wait([recording], timeout=self._grace)
             recording.cancel()
             await supply.disposition.aclose(within=self._grace)
+            await self._connections.aclose()
 
     async def serve(self, endpoint_id: str, identify: Identify, peer: Peer, *, window: int) -> Close | None:
         """Serve one stream to its end; return how to close it, None when the other side is gone."""
         try:
-            principal = await identify()
-            endpoint = await self._admit(endpoint_id, principal)
-        except UnauthenticatedError:
-            return _close(CloseCode.UNAUTHENTICATED)
+            endpoint, principal = await self._admission.admit(endpoint_id, identify)
+            if self._stopping:
+                raise RefusedError(CloseCode.STOPPING)  # noqa: TRY301 - as the admission refuses
         except RefusedError as refused:
-            return _close(refused.code)
+            return Close(refused.code, str(refused))
         except UnavailableError as away:
             _log.warning("stream not opened", reason=str(away))
-            return _close(CloseCode.UNAVAILABLE)
+            return Close(CloseCode.UNAVAILABLE, CloseCode.UNAVAILABLE.meaning)
         log = _log.bind(endpoint=endpoint.id, participant=endpoint.participant_id, principal=principal.name)
         stream = Stream(endpoint, peer, self._supply, window=1 if endpoint.ordered else window)
-        self._open[stream] = identify
-        self._participants[endpoint.participant_id] += 1
+        self._open[stream] = Guest(identify, endpoint.participant_id)
         log.info("stream open", window=window)
         try:
-            close = await stream.run(grace=self._answers_within)
+            with self._admission.counted(endpoint.participant_id):
+                close = await stream.run(grace=self._answers_within)
         except Exception:
             log.exception("stream failed")
             return Close(INTERNAL_ERROR, "something went wrong here")
@@ -149,28 +153,6 @@ class Streams:
             return close
         finally:
             del self._open[stream]
-            self._participants[endpoint.participant_id] -= 1
-
-    async def _admit(self, endpoint_id: str, principal: Principal) -> Endpoint:
-        """Return the endpoint if it may be streamed from. Raises RefusedError and UnavailableError.
-
-        One that is not there is refused as somebody else's is: nobody learns which there are.
-        """
-        endpoint = None
-        if endpoint_id.isascii() and endpoint_id.isprintable():
-            with suppress(NotFoundError):
-                endpoint = await self._database.read(lambda sql: endpoints.get(sql, endpoint_id))
-        if endpoint is None or not principal.acts_for(endpoint.participant_id):
-            raise RefusedError(CloseCode.NOT_ENTITLED)
-        if endpoint.kind != "stream" or endpoint.removed_at is not None:
-            raise RefusedError(CloseCode.NO_STREAM)
-        if endpoint.state == "disabled":
-            raise RefusedError(CloseCode.DISABLED)
-        if self._participants[endpoint.participant_id] >= self._at_most:
-            raise RefusedError(CloseCode.TOO_MANY)
-        if self._stopping:
-            raise RefusedError(CloseCode.STOPPING)
-        return endpoint
 
     def _heard(self, announcement: Announcement) -> None:
         if announcement.what == "changed":
@@ -187,13 +169,12 @@ class Streams:
                     await self._stirred.wait()
             self._stirred.clear()
             announced, self._announced = self._announced, set()
+            concerned = {one for one in self._open if one.endpoint.id in announced}
+            if loop.time() >= next_look:
+                next_look = loop.time() + self._look_every
+                concerned = set(self._open)
             try:
-                if loop.time() >= next_look:
-                    next_look = loop.time() + self._look_every
-                    await self._inform(set(self._open))
-                    await self._identify_anew()
-                else:
-                    await self._inform({one for one in self._open if one.endpoint.id in announced})
+                await self._inform(concerned)
             except UnavailableError as away:
                 _log.warning("endpoints not looked at", reason=str(away), next="try again")
             except Exception:  # noqa: BLE001 - logged; the next look must come
@@ -207,29 +188,33 @@ class Streams:
         for stream in streams:
             stream.learn(found[stream.endpoint.id])
 
-    async def _identify_anew(self) -> None:
+    async def _keep_identified(self) -> None:
         """End the streams of those whose credential does not count any more."""
-        for stream, identify in list(self._open.items()):
-            try:
-                principal = await identify()
-            except UnauthenticatedError:
-                stream.end(CloseCode.UNAUTHENTICATED)
-            else:
-                if not principal.acts_for(stream.endpoint.participant_id):
-                    stream.end(CloseCode.NOT_ENTITLED)
+        while True:
+            await asyncio.sleep(self._look_every)
+            for stream, guest in list(self._open.items()):
+                try:
+                    await guest.identify_anew()
+                except RefusedError as refused:
+                    stream.end(refused.code)
+                except UnavailableError as away:
+                    _log.warning("not identified", endpoint=stream.endpoint.id, reason=str(away))
+                except Exception:  # noqa: BLE001 - logged; the others' turn must come
+                    _log.exception("not identified", endpoint=stream.endpoint.id, next="try again")
 
     async def _keep_checked(self) -> None:
         while True:
             await asyncio.sleep(CHECK_EVERY)
-            for stream in self._open:
-                stream.check()
+            for stream, guest in self._open.items():
+                if guest.uncertain_for > self._identified_within:
+                    stream.end(CloseCode.UNAVAILABLE)
+                try:
+                    stream.check()
+                except Exception:  # noqa: BLE001 - logged; the others' turn must come
+                    _log.exception("not checked", endpoint=stream.endpoint.id, next="try again")
 
     async def _end_when(self, stopping: asyncio.Event) -> None:
         await stopping.wait()
         self._stopping = True
         for stream in self._open:
             stream.end(CloseCode.STOPPING)
-
-
-def _close(code: CloseCode) -> Close:
-    return Close(code, code.meaning)

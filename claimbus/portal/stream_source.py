@@ -1,6 +1,6 @@
 """Where a stream's deliveries come from: its endpoint's queue, and older ones of it until they are empty."""
 
-from claimbus.broker.connection import Connection
+from claimbus.broker.connections import Connections
 from claimbus.broker.consumer import Consumer, OnDelivery, OnVoid
 from claimbus.broker.topology import endpoint_queue
 from claimbus.database.endpoint import Endpoint
@@ -12,14 +12,14 @@ class Source:
 
     def __init__(
         self,
-        connection: Connection,
+        connections: Connections,
         provision: Provision,
         *,
         prefetch: int,
         on_delivery: OnDelivery,
         on_void: OnVoid,
     ) -> None:
-        self._connection = connection
+        self._connections = connections
         self._provision = provision
         self._prefetch = prefetch
         self._on_delivery = on_delivery
@@ -62,7 +62,7 @@ class Source:
             await consumer.stop()
 
     async def _consume(self, endpoint: Endpoint, generation: int) -> None:
-        consumer = Consumer(self._connection)
+        consumer = Consumer(await self._connections.roomy())
         await consumer.start(
             endpoint_queue(endpoint.id, generation),
             prefetch=1 if endpoint.ordered else self._prefetch,

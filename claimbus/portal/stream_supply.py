@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from claimbus.broker.connection import Connection
-from claimstore.progress import Progress
+from claimbus.broker.connections import Connections
 from consumers.disposition import Disposition
 from consumers.handler import Handler
+from consumers.head import Head
 from consumers.provision import Provision
 from consumers.recorder import Recorder
 
@@ -14,11 +14,11 @@ from consumers.recorder import Recorder
 class Supply:
     """The services of all streams; ``ladder`` in seconds."""
 
-    connection: Connection
+    connections: Connections
     provision: Provision
     handler: Handler
     recorder: Recorder
     disposition: Disposition
-    progress: Progress
+    head: Head
     ladder: tuple[float, ...]
     claims_url: str = "/v1/claims/"

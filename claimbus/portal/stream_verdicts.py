@@ -1,14 +1,10 @@
 """What follows from a verdict on a stream's delivery: its row, then the ack, a retry or a dead letter."""
 
-import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 from claimbus.database.endpoint import Endpoint
-from claimbus.events.errors import UnavailableError
 from claimbus.portal.stream_supply import Supply
-from claimstore.progress import HeadDelivery
 from consumers.retry import Retry, RetryPolicy, next_step
 from consumers.verdict import Verdict
 from consumers.work import Trial, Work
@@ -53,14 +49,6 @@ class Verdicts:
         else:
             self._dispose(work, trial)
 
-    async def resume(self, work: Work) -> None:
-        """Let an ordered endpoint's delivery go on where the stream stopped that had it before."""
-        with suppress(UnavailableError):
-            found = await self._supply.progress.get(self._endpoint.id)
-            if found is not None and found.message_id == work.ticket.message_id:
-                work.attempts = found.attempt
-                work.not_before = time.monotonic() + found.next_at / 1000 - time.time()
-
     async def _note_latest(self, work: Work, trial: Trial) -> None:
         if trial.event is not None:
             await self._supply.handler.delivered(self._endpoint, trial.event)
@@ -81,10 +69,6 @@ class Verdicts:
         self._tell_done(work)
 
     async def _retry_in_place(self, work: Work, trial: Trial, step: Retry) -> None:
-        await self._supply.disposition.record(self._endpoint, work, trial, step)
-        work.not_before = time.monotonic() + step.delay
-        head = HeadDelivery(work.ticket.message_id, work.attempts, round((time.time() + step.delay) * 1000))
-        with suppress(UnavailableError):
-            await self._supply.progress.set(self._endpoint.id, head)
+        await self._supply.head.put_off(self._endpoint, work, trial, step)
         self.pending.discard(work)
         self._again(work)

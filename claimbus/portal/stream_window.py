@@ -6,26 +6,27 @@ other side, the answer is its verdict, and `consumers.disposition` records that 
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 import structlog
 
 from claimbus.broker.consumer import Delivery
 from claimbus.database.endpoint import Endpoint
-from claimbus.events.errors import ClaimbusError, InvalidTicketError
-from claimbus.events.event import Event
+from claimbus.events.errors import ClaimbusError
 from claimbus.events.stream import Ack, MalformedFrameError, Nack
-from claimbus.portal.stream_frames import frame_of, is_by_reference
+from claimbus.portal.stream_frames import Sent, frame_of, is_by_reference
 from claimbus.portal.stream_supply import Supply
 from claimbus.portal.stream_verdicts import Verdicts
 from claimstore.errors import StoreUnavailableError
 from consumers.answer import Answer, one_line
+from consumers.hands import Hands
 from consumers.pace import Pace
-from consumers.verdict import Outcome, Verdict
+from consumers.setback import Setback
+from consumers.tasks import Tasks
+from consumers.verdict import DELIVERED, Outcome, Verdict
 from consumers.work import Ready, Trial, Work
 
 TICKETS_PER_PLACE: Final = 4
@@ -40,26 +41,11 @@ LIGHT: Final = 16 * 1024
 PAUSE: Final = 0.5
 """Seconds until something that was away is asked again."""
 
-SET_BACK: Final = 1.0
-"""Seconds until a delivery is handed back that our own code stumbled over: it would come again at once."""
-
-_DELIVERED: Final = Outcome(Verdict.DELIVERED, answered=True)
-
 _log = structlog.get_logger("claimbus.portal.stream")
 
 
 class GoneError(ClaimbusError):
     """The other side is gone."""
-
-
-@dataclass(slots=True)
-class _Sent:
-    """A frame that waits for its answer. ``started`` is in seconds since the epoch, ``at`` monotonic."""
-
-    work: Work
-    event: Event
-    started: float
-    at: float
 
 
 def tickets_for(size: int) -> int:
@@ -90,20 +76,21 @@ class Window:
         self._send_frame = send
         self._lost = lost
         self._pace = Pace(endpoint.rate_limit)
-        self._unacked: set[Work] = set()
-        self._backlog: deque[Work] = deque()
-        self._unanswered: dict[int, _Sent] = {}
+        self.hands = Hands(supply.disposition, tickets=tickets_for(size))
+        self._backlog = self.hands.backlog
+        self._setback = Setback(endpoint)
+        self._unanswered: dict[int, Sent] = {}
         self._number = 0
         self._flowing = False
+        self._tasks = Tasks(self._ended)
         self._verdicts = Verdicts(
             endpoint,
             supply,
-            tickets=tickets_for(size),
+            tickets=self.hands.tickets,
             done=self._done,
             again=self._again,
-            spawn=self._spawn,
+            spawn=self._tasks.spawn,
         )
-        self._tasks: set[asyncio.Task[None]] = set()
         self._wanted = asyncio.Event()
         self._moved = asyncio.Event()
 
@@ -118,12 +105,6 @@ class Window:
         now = time.monotonic()
         return now - min((sent.at for sent in self._unanswered.values()), default=now)
 
-    @property
-    def longest_unacked(self) -> float:
-        """For how many seconds a ticket has been in our hands at most."""
-        now = time.monotonic()
-        return now - min((work.arrived for work in self._unacked), default=now)
-
     def learn(self, endpoint: Endpoint) -> None:
         """Go by an endpoint's settings as they are now."""
         if endpoint.rate_limit != self._endpoint.rate_limit:
@@ -133,30 +114,14 @@ class Window:
 
     def take(self, delivery: Delivery) -> None:
         """Take what came from the queue."""
-        try:
-            ticket = delivery.ticket()
-        except InvalidTicketError as wrong:
-            self._supply.disposition.refuse(delivery, self._endpoint, str(wrong))
-            return
-        work = Work(delivery, ticket, time.monotonic(), ticket.attempt)
-        self._unacked.add(work)
-        self._backlog.append(work)
-        self._wanted.set()
+        if self.hands.take(delivery, self._endpoint):
+            self._wanted.set()
 
     def voided(self, reason: str) -> None:
         """Forget what the broker took back; answers to it are heard and ignored."""
         _log.info("deliveries void", endpoint=self._endpoint.id, reason=reason)
-        self._unacked = {work for work in self._unacked if not work.delivery.void}
-        self._backlog = deque(work for work in self._backlog if not work.delivery.void)
+        self.hands.drop_void()
         self._unanswered = {n: sent for n, sent in self._unanswered.items() if not sent.work.delivery.void}
-
-    def hand_back(self, older_than: float) -> None:
-        """Hand back what has waited here to be sent for longer than so many seconds."""
-        latest = time.monotonic() - older_than
-        for work in [one for one in self._backlog if one.arrived < latest]:
-            self._backlog.remove(work)
-            self._unacked.discard(work)
-            work.delivery.requeue()
 
     def answered(self, answer: Ack | Nack) -> None:
         """Take an answer. Raises MalformedFrameError for one to a delivery that was never made."""
@@ -165,7 +130,7 @@ class Window:
             if answer.delivery > self._number:
                 raise MalformedFrameError("delivery", "was never made")
             return
-        outcome = _DELIVERED
+        outcome = DELIVERED
         if isinstance(answer, Nack):
             outcome = Outcome(Verdict.FAILED, answered=True, detail=one_line(answer.reason))
         took = round((time.monotonic() - sent.at) * 1000)
@@ -179,7 +144,7 @@ class Window:
         """Let deliveries go out, until `rest`."""
         if not self._flowing:
             self._flowing = True
-            self._spawn(self._give())
+            self._tasks.spawn(self._give())
 
     async def rest(self, *, within: float, wanted: Callable[[], bool]) -> None:
         """Let nothing more out; wait for answers while they are ``wanted``, and for what follows."""
@@ -199,12 +164,9 @@ class Window:
 
     async def clear(self) -> None:
         """Drop everything; whoever has the queue hands it back."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.cancel()
         self.store_away = False
-        for kept in (self._unacked, self._backlog, self._unanswered, self._verdicts.pending):
+        for kept in (self.hands, self._unanswered, self._verdicts.pending):
             kept.clear()
 
     async def _give(self) -> None:
@@ -230,8 +192,8 @@ class Window:
 
     async def _wait_for_turn(self, work: Work) -> None:
         """Wait for the pause of a retry in place, and for the rate."""
-        if self._endpoint.ordered and work.attempts == 0 and work.delivery.redelivered:
-            await self._verdicts.resume(work)
+        if self._endpoint.ordered:
+            await self._supply.head.resume(self._endpoint, work)
         begin = max(work.not_before, self._pace.next())
         if (pause := begin - time.monotonic()) > 0:
             await asyncio.sleep(pause)
@@ -249,7 +211,8 @@ class Window:
             elif isinstance(ready, Trial):
                 self._verdicts.judge(work, ready)
             else:
-                self._spawn(self._set_back(work, ready))
+                self.hands.drop(work)
+                self._tasks.spawn(self._setback.hand_back(work, ready))
         self.store_away = any(map(_is_store_away, found))
         if self.store_away:
             await asyncio.sleep(PAUSE)
@@ -269,18 +232,11 @@ class Window:
         self._number += 1
         frame = frame_of(self._number, work, ready, dataref=dataref)
         kept = event if len(event.body) <= LIGHT else replace(event, body=b"")
-        self._unanswered[self._number] = _Sent(work, kept, ready.started, time.monotonic())
+        self._unanswered[self._number] = Sent(work, kept, ready.started, time.monotonic())
         await self._send_frame(frame)
 
-    async def _set_back(self, work: Work, mistake: BaseException) -> None:
-        """Hand a delivery back, by a mistake that holds it up alone."""
-        _log.error("a mistake of ours", message_id=work.ticket.message_id, next="requeue", exc_info=mistake)
-        self._unacked.discard(work)
-        await asyncio.sleep(SET_BACK)
-        work.delivery.requeue()
-
     def _done(self, work: Work) -> None:
-        self._unacked.discard(work)
+        self.hands.drop(work)
         self._moved.set()
 
     def _again(self, work: Work) -> None:
@@ -288,14 +244,8 @@ class Window:
         self._wanted.set()
         self._moved.set()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+    def _ended(self, error: BaseException | None) -> None:
+        if error is not None:
             _log.error("stream failed", endpoint=self._endpoint.id, exc_info=error)
 
 

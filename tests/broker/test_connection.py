@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
+from claimbus.broker import connections
+from claimbus.broker.channel import Channel
 from claimbus.broker.connection import Connection
 from claimbus.broker.errors import BrokerBlockedError, BrokerUnavailableError
 from claimbus.broker.publisher import Publisher
@@ -146,3 +148,25 @@ async def test_an_alarm_blocks_publishing_with_a_clear_error_and_nothing_is_lost
     assert heard == ["low on memory", None]
     assert publisher.connection.blocked is None
     await publisher.aclose()
+
+
+async def test_a_further_connection_is_opened_when_one_is_full_and_used_while_it_has_room(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "CHANNELS", 2)
+    first = await Connection.open(amqp_url, name="test")
+    pool = connections.Connections(first)
+
+    async def opened() -> tuple[Connection, Channel]:
+        connection = await pool.roomy()
+        return connection, await connection.channel()
+
+    taken = [await opened() for _ in range(4)]
+    assert [connection is first for connection, _ in taken] == [True, True, False, False]
+    assert taken[2][0] is taken[3][0]
+    await taken[0][1].close()
+    assert await pool.roomy() is first
+    await pool.aclose()
+    assert first.is_open
+    assert not taken[2][0].is_open
+    await first.aclose()

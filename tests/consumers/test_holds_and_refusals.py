@@ -65,7 +65,7 @@ async def test_a_refused_probe_is_an_attempt_and_releases_nobody(house: House) -
 async def test_a_mistake_of_ours_holds_up_one_delivery_alone_longer_each_time(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.lane.SHORTEST_SETBACK", 0.05)
+    monkeypatch.setattr("consumers.setback.SHORTEST", 0.05)
     house.participant("AAA1")
     endpoint, receiver = await house.endpoint("AAA1", concurrency=1)
     lane = lane_of(await house.worker())
@@ -86,7 +86,7 @@ async def test_a_mistake_of_ours_holds_up_one_delivery_alone_longer_each_time(
 async def test_what_our_mistake_set_back_is_handed_back_when_the_worker_stops(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.lane.SHORTEST_SETBACK", 60.0)
+    monkeypatch.setattr("consumers.setback.SHORTEST", 60.0)
     house.participant("AAA1")
     _, receiver = await house.endpoint("AAA1")
     lane = lane_of(await house.worker())

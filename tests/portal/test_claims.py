@@ -287,6 +287,9 @@ async def test_who_does_not_read_takes_so_many_bodies_and_nothing_from_others(
     got = await get(portal, place, token)
     assert (got.status, got.json["status"], got.headers["retry-after"]) == (429, 429, "5")
     assert (await get(portal, small, token)).status == 200
+    portal.participant("SCE1")  # with a token of the same name
+    part = {"range": "bytes=0-99999"}
+    assert (await portal.get(path, token=portal.token_of("SCE1"), headers=part)).status == 206
     uaa = portal.token(Role.OPERATOR, name="another")
     assert (await portal.get(path, token=uaa, headers={"range": "bytes=0-99999"})).status == 206
     for writer in writers:

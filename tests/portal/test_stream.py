@@ -8,7 +8,7 @@ from claimbus.broker import frames
 from claimbus.broker.frames import Message
 from claimbus.broker.topology import REDELIVER
 from claimbus.events.stream import MAX_BODY
-from claimbus.portal.stream_window import Window
+from consumers.tasks import Tasks
 from tests.claimstore.samples import noise
 from tests.portal.streams import Stage, identities, stage, stream_settings
 from tests.waiting import eventually, never
@@ -60,7 +60,7 @@ async def test_a_full_window_rests(stage: Stage, monkeypatch: pytest.MonkeyPatch
     async with stage.stream(endpoint, "PGAE", prefetch=3) as client:
         await client.take(3)
         started: list[object] = []
-        monkeypatch.setattr(Window, "_spawn", lambda _, coroutine: started.append(coroutine))
+        monkeypatch.setattr(Tasks, "spawn", lambda _, coroutine: started.append(coroutine))
         await never(lambda: started)
         monkeypatch.undo()
 

@@ -1,5 +1,7 @@
 """A stream is open to its endpoint's participant and to nobody else; being refused tells nothing."""
 
+import ssl
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import pytest
@@ -7,9 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import InvalidStatus
 
-from claimbus.database import endpoints, tokens
+from claimbus.broker import connections
+from claimbus.database import endpoints, revocations, tokens
 from claimbus.database.access import Role
 from claimbus.events.stream import CloseCode
+from claimbus.portal import stream_turnstile
+from claimbus.portal.stream_admission import TOO_OFTEN, Guest
+from claimbus.portal.stream_registry import Streams
 from tests.portal.portals import ACT
 from tests.portal.streams import Stage, identities, stage, stream_settings
 from tests.waiting import eventually
@@ -131,6 +137,20 @@ async def test_one_participants_streams_are_limited_and_others_are_not_hurt(stag
         await stream.__aexit__(None, None, None)
 
 
+async def test_a_certificate_that_is_revoked_ends_its_stream(stage: Stage) -> None:
+    endpoint = await stage.endpoint("PGAE")
+    async with stage.stream(endpoint, "PGAE") as client:
+        await stage.publish("PGAE")
+        await client.ack(*await client.take())
+        with stage.services.database.transaction() as sql:
+            for der in stage.services.trust.seen():
+                pem = ssl.DER_cert_to_PEM_cert(der).encode()
+                revocations.revoke(sql, revocations.read(pem)[0], ACT)
+        assert await client.closed() == CloseCode.UNAUTHENTICATED
+    async with stage.stream(endpoint, "PGAE") as client:
+        assert await client.closed() == CloseCode.UNAUTHENTICATED
+
+
 @pytest.mark.parametrize(
     ("prefetch", "subprotocol", "status"),
     [
@@ -184,3 +204,91 @@ async def test_a_token_that_is_revoked_ends_its_stream(stage: Stage) -> None:
                 tokens.revoke(sql, known.id, act)
         assert await client.closed() == CloseCode.UNAUTHENTICATED
     assert await stage.left(endpoint) == 1
+
+
+async def test_who_opens_streams_all_the_time_is_stopped_and_others_are_not(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_turnstile, "AT_ONCE", 3)
+    monkeypatch.setattr(stream_turnstile, "EVERY", 60.0)
+    stage.participant("SCE1")
+    endpoint, other = await stage.endpoint("PGAE"), await stage.endpoint("SCE1")
+    for _ in range(3):
+        async with stage.stream(endpoint, "PGAE") as client:
+            await stage.publish("PGAE")
+            await client.ack(*await client.take())
+    for _ in range(2):
+        async with stage.stream(endpoint, "PGAE") as client:
+            assert await client.closed() == CloseCode.TOO_MANY
+            assert client.socket.close_reason == TOO_OFTEN
+    async with stage.stream(other, "SCE1") as client:
+        await stage.publish("SCE1")
+        await client.take()
+
+
+@given(comings=st.lists(st.floats(0, 5), max_size=200))
+def test_a_turnstile_lets_in_a_burst_and_then_a_steady_rate(comings: list[float]) -> None:
+    """Whatever the pauses: in a time never more than what was saved up, and what that time adds."""
+    now = 1000.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("claimbus.portal.stream_turnstile.monotonic", lambda: now)
+        turnstile, entered = stream_turnstile.Turnstile(), 0
+        for pause in comings:
+            now += pause
+            entered += turnstile.lets_in("PGAE")
+        assert entered <= stream_turnstile.AT_ONCE + (now - 1000) / stream_turnstile.EVERY
+        now += stream_turnstile.EVERY
+        assert turnstile.lets_in("PGAE"), "who waits is let in"
+
+
+async def test_a_look_that_fails_does_not_keep_revoked_credentials_alive(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await stage.endpoint("PGAE")
+    token = stage.portal.token(Role.PARTICIPANT, participant="PGAE")
+
+    async def stumble(*_: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    async with stage.stream(endpoint, None, token=token) as client:
+        await stage.publish("PGAE")
+        await client.take()
+        monkeypatch.setattr(Streams, "_inform", stumble)
+        with stage.services.database.transaction() as sql:
+            for known in tokens.find(sql):
+                tokens.revoke(sql, known.id, ACT)
+        assert await client.closed() == CloseCode.UNAUTHENTICATED
+
+
+async def test_a_stream_is_closed_when_it_cannot_be_told_for_long_whose_it_is(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.services.streams._identified_within = 2.0
+    endpoint = await stage.endpoint("PGAE")
+
+    async def stumble(*_: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    async with stage.stream(endpoint, "PGAE") as client:
+        await stage.publish("PGAE")
+        await client.take()
+        monkeypatch.setattr(Guest, "identify_anew", stumble)
+        assert await client.closed() == CloseCode.UNAVAILABLE
+    assert await stage.left(endpoint) == 1
+
+
+async def test_more_streams_than_a_connection_has_channels_take_a_further_one(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consuming = stage.services.consuming
+    monkeypatch.setattr(connections, "CHANNELS", consuming.channels + 2)
+    stage.participant("SCE1")
+    owners = ("PGAE", "SCE1", "PGAE", "SCE1")
+    ends = [(await stage.endpoint(who, name=f"stream {n}"), who) for n, who in enumerate(owners)]
+    async with AsyncExitStack() as streams:
+        clients = [await streams.enter_async_context(stage.stream(*end)) for end in ends]
+        await stage.publish("PGAE", "SCE1", count=3)
+        for client in clients:
+            await client.ack(*await client.take(3))
+        assert consuming.channels <= connections.CHANNELS
+        assert stage.services.streams._connections._further
