@@ -64,7 +64,7 @@ _MEANINGS: Final = {
     CloseCode.UNANSWERED: "a delivery was not answered for too long",
     CloseCode.NO_STREAM: "the endpoint is no stream, or was removed",
     CloseCode.DISABLED: "the endpoint is disabled until somebody enables it",
-    CloseCode.TOO_MANY: "too many streams of this participant are open",
+    CloseCode.TOO_MANY: "too many streams of this participant are open, or they are opened too often",
 }
 
 

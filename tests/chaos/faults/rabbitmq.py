@@ -17,9 +17,9 @@ ALARM_FOR = (2.0, 6.0)
 STOPPED_FOR = 10.0
 """Seconds, all of them."""
 
-PATIENCE = 240.0
-"""Seconds. A retry whose way from its rung back to its endpoint's queue was cut off by a dead leader is sent
-again after 180 s (RabbitMQ's ``dead_letter_worker_publisher_confirm_timeout``)."""
+PATIENCE = 400.0
+"""Seconds. With RabbitMQ's own ``dead_letter_worker_publisher_confirm_timeout`` a retry whose way from its
+rung to its endpoint's queue was cut off by a dead leader comes after 180 s, and some come after 360."""
 
 NO_MEMORY, USUAL_MEMORY = "0.00001", "0.4"
 """Which part of the machine's memory a node may have; the usual ones are RabbitMQ's defaults."""

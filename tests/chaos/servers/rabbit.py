@@ -17,6 +17,11 @@ NODES: Final = 3
 """Of a cluster; so each quorum queue and stream has three replicas."""
 
 
+SENT_AGAIN_MS: Final = 10_000
+"""Milliseconds after which what is dead-lettered is sent again unless its next queue has confirmed it, whose
+leader may have died. RabbitMQ's own 180,000 would have retries wait for so long."""
+
+
 class Rabbit(RabbitNode):
     """A node that an operator's hand reaches."""
 
@@ -71,6 +76,9 @@ def open_cluster(directory: Path, running: ExitStack) -> Sequence[Rabbit]:
         node.environment["ERL_EPMD_PORT"] = str(mapper.port)
         (node.directory / ".erlang.cookie").write_text(cookie)
         (node.directory / ".erlang.cookie").chmod(0o400)
+        (node.directory / "advanced.config").write_text(
+            f"[{{rabbit, [{{dead_letter_worker_publisher_confirm_timeout, {SENT_AGAIN_MS}}}]}}].\n"
+        )
         with (node.directory / "rabbitmq.conf").open("a") as settings:
             settings.write(_membership(nodes))
         running.callback(node.kill)
