@@ -12,6 +12,8 @@ from typing import Any
 
 import redis
 
+from claimbus.cli.services.server import free_ports
+
 
 class PrivateRedis:
     """A ``redis-server`` with its data in a folder, durable and without eviction unless told otherwise."""
@@ -93,7 +95,6 @@ class PrivateRedis:
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that nobody listens on, and no client is given: one of those might connect to itself."""
+    [port] = free_ports(1)
+    return port

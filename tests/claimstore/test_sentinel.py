@@ -13,7 +13,7 @@ from claimstore.checks import Finding, judge
 from claimstore.connection import Connection
 from claimstore.errors import StoreUnavailableError
 from claimstore.sentinel import Masters
-from tests.claimstore.clusters import SERVICE, SentinelGroup, sentinel_group
+from tests.claimstore.clusters import SERVICE, SentinelGroup, sentinel_group, wait_for
 from tests.claimstore.private import PrivateRedis
 from tests.claimstore.samples import an_event
 from tests.claimstore.test_checks import GOOD
@@ -64,7 +64,8 @@ async def test_a_master_that_steps_down_is_left_and_never_read_as_a_replica(grou
     async with await Connection.open(group.url, prefix="failover:") as connection:
         await connection.ask("SET", "failover:word", "old", durable=True)
         old = group.master
-        group.sentinels[0].command("SENTINEL", "FAILOVER", SERVICE)
+        # Refused until the sentinel has heard from the replica of late (NOGOODSLAVE).
+        await asyncio.to_thread(wait_for, lambda: group.sentinels[0].command("SENTINEL", "FAILOVER", SERVICE))
         await eventually(lambda: old.command("ROLE")[0] == "slave", within=FAILOVER)
         await eventually(lambda: set_(connection, "new"), within=FAILOVER)
         reads = calls(old)
