@@ -7,10 +7,12 @@ the sending itself, between `Handler.prepare` and `Handler.delivered`.
 
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
 from claimbus.database.endpoint import Endpoint
+from claimbus.events.catalogue import EVENT_TYPES, EventType
 from claimbus.events.errors import InvalidEventError
 from claimbus.events.event import ALL, Event
 from claimstore.claim import Claim
@@ -43,7 +45,14 @@ class Handler:
         self._store = store
         self._latest = latest
         self._handed = Handed(store.connection)
+        self._types: Mapping[str, EventType] = EVENT_TYPES
         self._rendered: OrderedDict[tuple[str, int | None], Rendered] = OrderedDict()
+
+    def heed(self, types: Mapping[str, EventType]) -> None:
+        """Tell of event types' dates as this catalogue has them, from the next attempt on."""
+        if types != self._types:
+            self._types = types
+            self._rendered.clear()
 
     async def attempt(self, endpoint: Endpoint, webhook: Webhook, work: Work) -> Trial:
         """Deliver once, unless something forbids it. Never raises for what the other side does."""
@@ -119,7 +128,7 @@ class Handler:
         key = claim.id, version
         found = self._rendered.get(key)
         if found is None:
-            found = Rendered.of(claim.event, None if claim.chunks else version)
+            found = Rendered.of(claim.event, None if claim.chunks else version, self._types)
             if len(found.event.body) <= RENDERED_BODY:
                 self._rendered[key] = found
             if len(self._rendered) > RENDERED:

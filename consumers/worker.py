@@ -16,6 +16,7 @@ from claimbus.broker.connection import Connection
 from claimbus.broker.control import listen
 from claimbus.broker.publisher import Publisher
 from claimbus.broker.topology import Rung
+from claimbus.database import type_dates
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
 from claimbus.events.errors import UnavailableError
@@ -97,10 +98,11 @@ class Worker:
         self._disposition = Disposition(self._recorder, services.publisher, ladder, metrics)
         self._news = News(name, services.database, services.publisher, services.emit)
         self._provision = Provision(services.database, services.consuming)
+        self._handler = Handler(services.store, services.latest)
         yard = Yard(
             worker=name,
             connection=services.consuming,
-            handler=Handler(services.store, services.latest),
+            handler=self._handler,
             disposition=self._disposition,
             holds=services.holds,
             progress=services.progress,
@@ -149,6 +151,7 @@ class Worker:
         control = await listen(self._services.consuming, self._heard)
         watches: list[asyncio.Task[None]] = []
         try:
+            await self._heed_dates()
             await self._roster.reconcile(anew=True)
             watches = [
                 asyncio.create_task(watch)
@@ -190,9 +193,13 @@ class Worker:
             try:
                 await self._roster.reconcile()
                 await self._roster.refresh()
+                await self._heed_dates()
                 await self._measure()
             except UnavailableError as away:
                 _log.warning("not reconciled", reason=str(away), next="try again")
+
+    async def _heed_dates(self) -> None:
+        self._handler.heed(await self._services.database.read(type_dates.types_in_force))
 
     async def _measure(self) -> None:
         queues = [lane.queue for lane in self._roster.lanes]

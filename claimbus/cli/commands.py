@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "subscribe": ("subscribe:subscribe", "Receive events over a stream, as a participant."),
     "participants": ("participants:app", "Participants, and what they may see."),
     "endpoints": ("endpoints:app", "Endpoints: where participants receive."),
+    "event-types": ("event_types:app", "Event types, and when they are deprecated and end."),
     "rekey": (
         "rekey:rekey",
         "Encrypt secrets, parked events and outages with the first key, and count what each encrypts.",

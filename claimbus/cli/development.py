@@ -4,6 +4,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,7 @@ LOCKED = {  # what a lock file is made of; the first one decides the versions
     ISO_LOCK: ("--extra=iso", f"--constraint={DEV_LOCK}"),
     BENCH_LOCK: ("--extra=bench", f"--constraint={DEV_LOCK}"),
 }
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 C_HEADERS = {"librabbitmq-dev": "amqp.h", "libhiredis-dev": "hiredis/hiredis.h"}
 
 
@@ -89,6 +91,22 @@ def without_settings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("CLAIMBUS_")}
 
 
+def browser_program() -> str | None:
+    """Find the system's Chromium, which the tests of the pages drive."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def install_browser() -> None:
+    """Install Debian's Chromium if it is missing and we may; say so when the tests must do without."""
+    if browser_program() is None and debian.can_install():
+        try:
+            debian.install(["chromium"], report)
+        except ServicesError as failed:
+            report(str(failed))
+    if browser_program() is None:
+        report("no Chromium, and none can be installed: the tests in tests/browser are left out")
+
+
 def demo(arguments: list[str]) -> int:
     """Run the main job on a sample and verify it."""
     with found_services() as services:
@@ -103,6 +121,7 @@ def test(arguments: list[str]) -> int:
     with ExitStack() as running:
         with suppress(ServicesError):  # some tests kill servers of their own, whatever the others use
             install_missing_servers(report)
+        install_browser()
         services = running.enter_context(found_services())
         if services.management_url is None:
             raise ServicesError(f"the tests make vhosts: set {MANAGEMENT_URL} too")

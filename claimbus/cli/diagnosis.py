@@ -19,7 +19,7 @@ from claimbus.cli.database import encryption_keys
 from claimbus.cli.durations import show_duration
 from claimbus.cli.finding import Finding
 from claimbus.cli.settings import Settings
-from claimbus.cli.wiring import COMMAND_WITHIN, Wiring, address_guard, webhooks
+from claimbus.cli.wiring import COMMAND_WITHIN, Wiring, address_guard, post_office, webhooks
 from claimbus.database import checks, endpoints, parked, rekey
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
@@ -53,6 +53,7 @@ async def diagnose(settings: Settings) -> list[Finding]:
             _attempt(wiring.store(strict=False), "Redis", found),
             _attempt(wiring.connection("doctor"), "RabbitMQ", found),
         )
+        await _collect(_mail(settings), "mail", found)
         if store is not None:
             await _collect(_redis(settings, store), "Redis", found)
         if connection is not None:
@@ -101,6 +102,14 @@ async def _in_clear(database: Database, keys: Keys) -> AsyncIterator[Finding]:
         if secrets or parked:
             what = f"{secrets:,} secrets and {parked:,} parked events lie in clear, and are refused"
             yield Finding("error", "CLAIMBUS_ENCRYPTION_REQUIRED", f"{what}; run 'claimbus rekey'")
+
+
+async def _mail(settings: Settings) -> AsyncIterator[Finding]:
+    post = post_office(settings)
+    if post is None:
+        yield Finding("ok", "mail", "no contact is told of anything, without CLAIMBUS_MAIL_URL")
+    else:
+        yield Finding("ok", "mail", await post.check())
 
 
 async def _redis(settings: Settings, store: ClaimStore) -> AsyncIterator[Finding]:

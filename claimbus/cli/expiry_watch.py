@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -120,7 +121,13 @@ async def _tell(event: Event, concern: Concern, producer: Producer, database: Da
         receipt = await producer.publish(event)
     except IdentityConflictError:  # told in other words, by a portal of another version
         return False
-    after = {"certificate": concern.certificate.subject, "participants": sorted(concern.participants)}
+    said = orjson.loads(event.body)  # which contacts are told by mail: see claimbus.database.tidings
+    after = {
+        "certificate": concern.certificate.subject,
+        "participants": sorted(concern.participants),
+        "title": said["title"],
+        "text": said["text"],
+    }
     act = Act("portal", f"it ends on {concern.certificate.until:%Y-%m-%d}")
     await database.run(lambda sql: audit.append(sql, act, "told", subject, after=after))
     return receipt.published

@@ -3,9 +3,12 @@
 import asyncio
 import atexit
 import logging
+import os
 import sys
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 import orjson
@@ -28,6 +31,24 @@ GATHERING: Final = 0.05
 TOGETHER: Final = 16 * 1024
 """Bytes that are written sooner."""
 
+UNWRITABLE: Final = (OSError, ValueError)
+"""What a file raises that nobody reads any more, or that is closed.
+
+Whoever logs goes on without: an error between a POST and its row would have it posted again and again.
+"""
+
+
+class Console(structlog.WriteLogger):
+    """A logger of text. What cannot be written is lost, as with `Lines`."""
+
+    def msg(self, message: str) -> None:
+        """Write a line, if that is possible."""
+        with suppress(*UNWRITABLE):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
+
 
 class Lines:
     """A logger whose infos leave a few at a time, and its warnings at once, with all that came before.
@@ -42,6 +63,8 @@ class Lines:
         self._writing = threading.Lock()
         self._timed_in: asyncio.AbstractEventLoop | None = None
         atexit.register(self._flush)
+        if hasattr(os, "register_at_fork"):  # not on Windows
+            os.register_at_fork(before=self._flush)  # or a child would write once more what is gathered here
 
     def info(self, line: bytes) -> None:
         """Write a line soon; where no event loop runs, at once."""
@@ -74,12 +97,15 @@ class Lines:
     def _flush(self) -> None:
         with self._writing:
             gathered, self._gathered = self._gathered, bytearray()
-            self._file.write(gathered)
-            self._file.flush()
+            with suppress(*UNWRITABLE):
+                self._file.write(gathered)
+                self._file.flush()
 
 
 def configure_logs(level: Level, form: Format) -> None:
     """Set up this process's logs: JSON lines, or text for people; ``auto`` is text on a terminal."""
+    if not sys.stderr:  # closed when this process began
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as this process lives
     shared: list[structlog.typing.Processor] = [structlog.processors.add_log_level]
     if form == "console" or (form == "auto" and sys.stderr.isatty()):
         shared.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
@@ -87,7 +113,8 @@ def configure_logs(level: Level, form: Format) -> None:
         text = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
-        _configure([*shared, text], structlog.WriteLoggerFactory(file=sys.stderr), level)
+        console = Console(sys.stderr)
+        _configure([*shared, text], lambda *_: console, level)
         _adopt_standard_logs(shared, text, level)
     else:
         shared += [_stamp, structlog.processors.format_exc_info]

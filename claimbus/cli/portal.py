@@ -89,6 +89,7 @@ async def portal_services(wiring: Wiring) -> Services:
         claim_life=settings.claim_life,
         letters_kept=settings.letters_kept,
         replay_rate=settings.replay_rate or None,
+        rate=settings.portal_rate,
         registry=registry,
     )
 

@@ -145,6 +145,21 @@ class Settings(BaseSettings):
     portal_proxies: Networks = ()
     """Networks of the proxies in front of the portal, whose Client-Cert header is believed."""
 
+    portal_url: str = Field(default="", pattern=r"^(https?://[^\s/?#]+[^\s?#]*)?$")
+    """Where people reach the portal, for links in mails: https://events.iso.example."""
+
+    mail_url: str = ""
+    """Where mails to contacts are posted: smtp://user:password@host (STARTTLS), smtps://, file:///FOLDER."""
+    mail_from: str = ""
+    """Whom these mails are from: Event bus <bus@iso.example>."""
+    mail_ca_file: Path | None = None
+    """CA certificates (PEM) that the mail server is checked against, in place of the public ones."""
+    mail_gather: Duration = timedelta(minutes=1)
+    """How long what happens is gathered into one mail."""
+
+    portal_rate: float = Field(default=50.0, ge=0)
+    """API requests a second of one principal, twice as many at once (not claims, streams). 0: no limit."""
+
     feed_timezone: str = "America/Los_Angeles"
     """Time zone of the snapshot feed's local times."""
 

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from prometheus_client import CollectorRegistry
 
@@ -28,6 +29,8 @@ from claimbus.deadletters.retention import Retention
 from claimbus.events.errors import ConfigurationError
 from claimbus.events.event import audience_of
 from claimbus.events.tls import client_context
+from claimbus.mail.opening import open_post
+from claimbus.mail.post import Post
 from claimstore.holds import Holds
 from claimstore.identities import Identities
 from claimstore.latest import Latest
@@ -36,9 +39,11 @@ from claimstore.progress import Progress
 from claimstore.quarantined import Quarantined
 from claimstore.store import ClaimStore
 from consumers.addresses import AddressGuard
+from consumers.contacts import Contacts
 from consumers.identity import Identity
 from consumers.metrics import Metrics
 from consumers.webhook import Webhook
+from consumers.wording import Wording
 from consumers.worker import Services, Worker, worker_name
 from producers.producer import Producer
 
@@ -210,6 +215,25 @@ class Wiring:
             measuring=Measuring(connection, database, budget=budget, metrics=metrics),
         )
 
+    def contacts(self, registry: CollectorRegistry) -> Contacts | None:
+        """Return what tells contacts by mail; None: it is not set up."""
+        settings, post = self.settings, post_office(self.settings)
+        if post is None:
+            return None
+        wording = Wording(
+            environment=settings.environment,
+            portal_url=settings.portal_url.rstrip("/"),
+            zone=ZoneInfo(settings.feed_timezone),
+        )
+        return Contacts(
+            self.database(),
+            post,
+            wording,
+            name=worker_name(),
+            registry=registry,
+            gather=settings.mail_gather,
+        )
+
     def holds(self, store: ClaimStore) -> Holds:
         """Return which endpoints are held, as the store knows it."""
         settings = self.settings
@@ -249,6 +273,20 @@ async def open_producer(
         database = wiring.database() if check_audience else None
         store, publisher = await wiring.store(), await wiring.publisher(f"{system}: publishes")
         yield wiring.producer(store, publisher, system, database=database)
+
+
+def post_office(settings: Settings) -> Post | None:
+    """Return where mails are posted; None: nowhere. Raises ConfigurationError."""
+    if not settings.mail_url:
+        return None
+
+    def tls() -> ssl.SSLContext:
+        try:
+            return client_context(ca_file=settings.mail_ca_file)
+        except ConfigurationError as wrong:
+            raise ConfigurationError("CLAIMBUS_MAIL_CA_FILE", wrong.reason) from wrong
+
+    return open_post(settings.mail_url, sender=settings.mail_from, tls=tls)
 
 
 def address_guard(settings: Settings) -> AddressGuard:

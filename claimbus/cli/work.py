@@ -67,13 +67,20 @@ async def _work(settings: Settings) -> None:
     async with Wiring(settings) as wiring:
         worker = await wiring.worker(metrics)
         attendant = await wiring.attendant(metrics.registry) if settings.work_deadletters else None
+        contacts = wiring.contacts(metrics.registry)
+        if contacts is None:
+            _log.info("contacts are not told by mail", reason="CLAIMBUS_MAIL_URL is not set")
         beside = asyncio.create_task(_attend_beside(attendant, stop)) if attendant else None
+        telling = asyncio.create_task(contacts.run()) if contacts else None
         try:
             await worker.run(stop, ready=lambda: _log.info("worker ready", pid=os.getpid()))
         finally:
             stop.set()
             if beside:
                 await beside
+            if telling:
+                telling.cancel()
+                await asyncio.wait([telling])
     _log.info("worker stopped", pid=os.getpid())
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import Depends
@@ -13,6 +14,7 @@ from starlette.requests import HTTPConnection, Request
 from claimbus.broker.connection import Connection
 from claimbus.broker.publisher import Publisher
 from claimbus.database.access import Principal, Role
+from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
 from claimbus.portal.identity import Identity
 from claimbus.portal.ingest_intake import Intake
@@ -23,6 +25,7 @@ from claimbus.portal.trust import Trust
 from claimstore.handed import Handed
 from claimstore.holds import Holds
 from claimstore.store import ClaimStore
+from consumers.webhook import Webhook
 from producers.producer import Producer
 
 
@@ -31,9 +34,10 @@ class Services:
     """The open connections and the settings; they stay their opener's.
 
     ``consuming`` (for streams) and ``publisher`` are two connections: an alarm of RabbitMQ's blocks one that
-    publishes. ``producer`` gives the producer of an ISO system by its name. ``stopping`` is set when the
-    portal is about to stop: whoever holds a connection open then ends it. ``giving`` counts the bodies that
-    are being given to each principal, by its name.
+    publishes. ``producer`` gives the producer of an ISO system by its name, always the same. ``stopping`` is
+    set when the portal is about to stop: whoever holds a connection open then ends it. ``giving`` counts the
+    bodies that are being given to each principal, by its key. ``rate``: requests a second of one principal,
+    0: no limit.
     """
 
     database: Database
@@ -48,7 +52,16 @@ class Services:
     redemptions: Redemptions
     streams: Streams
     intake: Intake
-    giving: Counter[str] = field(default_factory=Counter)
+    webhook: Callable[[Endpoint], Webhook]
+    check_url: Callable[[str], Awaitable[None]]
+    source: Callable[[str], str]
+    environment: str
+    allow_http: bool
+    claim_life: timedelta
+    letters_kept: timedelta
+    replay_rate: float | None
+    rate: float
+    giving: Counter[tuple[str | None, str]] = field(default_factory=Counter)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 

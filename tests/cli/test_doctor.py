@@ -213,12 +213,13 @@ def test_the_history_of_holds_and_changes_is_listed(terminal: Terminal, sqlite_u
     terminal("participants", "add", "PGAE", "--organisation", "Pacific", "--actor", "jane")
     with Database.open(sqlite_url) as database, database.transaction() as sql:
         act = Act("tests")
+        one, other = (endpoints.add(sql, "PGAE", act, kind="stream", name=name).id for name in ("a", "b"))
         for what in ("held", "released"):
-            holds.record(sql, holds.HoldEvent("ep_1", what, act.at, "connection refused"))
-        holds.record(sql, holds.HoldEvent("ep_2", "held", act.at - timedelta(hours=3), "HTTP 503"))
+            holds.record(sql, holds.HoldEvent(one, what, act.at, "connection refused"))
+        holds.record(sql, holds.HoldEvent(other, "held", act.at - timedelta(hours=3), "HTTP 503"))
     listed = terminal("holds", "list", "--since", "1h", "--json").json
-    assert [(one["endpoint_id"], one["what"]) for one in listed] == [("ep_1", "released"), ("ep_1", "held")]
-    assert [one["reason"] for one in terminal("holds", "list", "--endpoint", "ep_2", "--json").json] == [
+    assert [(row["endpoint_id"], row["what"]) for row in listed] == [(one, "released"), (one, "held")]
+    assert [row["reason"] for row in terminal("holds", "list", "--endpoint", other, "--json").json] == [
         "HTTP 503"
     ]
     assert "connection refused" in terminal("holds", "list").out

@@ -120,7 +120,12 @@ async def test_each_participant_is_told_once_a_threshold(database: Database, bus
     with database.snapshot() as sql:
         rows = audit.find(sql, kind="certificate notice").rows
     assert len(rows) == 4
-    assert rows[0].after == {"certificate": one.subject, "participants": ["PGAE"]}
+    assert rows[0].after == {
+        "certificate": one.subject,
+        "participants": ["PGAE"],
+        "title": bodies[-1]["title"],
+        "text": bodies[-1]["text"],
+    }
 
 
 async def test_what_two_portals_tell_at_once_is_one_notice(

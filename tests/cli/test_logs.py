@@ -1,6 +1,8 @@
 """What the logs show, and what they never show."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 
@@ -41,6 +43,67 @@ def test_each_line_is_json() -> None:
 def test_a_traceback_shows_no_values(form: str) -> None:
     assert "it broke" in logged(form)
     assert "whsec_value" not in logged(form).replace('secret = "whsec_value"', "")
+
+
+FORKING = """
+import asyncio, os, structlog
+from claimbus.cli.logs import configure_logs
+configure_logs("info", "json")
+log = structlog.get_logger()
+async def main():
+    log.info("before")
+    child = os.fork()
+    if child == 0:
+        log.warning("in the child")
+        os._exit(0)
+    os.waitpid(child, 0)
+    log.info("after")
+asyncio.run(main())
+"""
+
+
+def test_a_forked_process_repeats_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True)
+    events = [json.loads(line)["event"] for line in done.stderr.splitlines()]
+    assert events == ["before", "in the child", "after"]
+
+
+UNREAD = """
+import asyncio, logging, sys, structlog
+from claimbus.cli.logs import configure_logs
+configure_logs("info", {form!r})
+async def main():
+    {before}
+    for _ in range(1000):
+        structlog.get_logger().info("gathered")
+    structlog.get_logger().warning("at once")
+    structlog.get_logger().info("at exit")
+asyncio.run(main())
+print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    ("form", "before"), [("json", "pass"), ("console", "pass"), ("json", "sys.stderr.close()")]
+)
+def test_who_logs_goes_on_when_nobody_reads(form: str, before: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = UNREAD.format(form=form, before=before)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=writing, check=False, text=True
+        )
+    finally:
+        os.close(writing)
+    assert done.stdout == "done\n"
+
+
+def test_a_process_without_standard_error_runs() -> None:
+    program = shlex.quote(UNREAD.format(form="auto", before="pass"))
+    command = f"{shlex.quote(sys.executable)} -c {program} 2>&-"
+    done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "done\n")
 
 
 ENDING = """

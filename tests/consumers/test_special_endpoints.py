@@ -8,8 +8,12 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+from structlog.testing import capture_logs
+
 from claimbus.cli.demo.receivers import Behaviour, Receiver
 from claimbus.events.event import Event
+from consumers import lane
 from tests.consumers.house import House
 from tests.waiting import eventually
 
@@ -60,6 +64,28 @@ async def test_an_ordered_endpoint_goes_on_where_another_worker_stopped(house: H
     await house.worker(hold_after=100)
     await eventually(lambda: sequences(receiver)[1:] == [1, 2])
     assert [request.attempt for request in receiver.received] == [1, 2, 1]
+
+
+async def test_an_ordered_delivery_that_waits_for_long_is_handed_back_once_in_a_while(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time counts for RabbitMQ's delivery limit; and its pause goes on where it was."""
+    monkeypatch.setattr(lane, "UNACKED_AT_MOST", 1.0)
+    house.participant("AAA1")
+    await_503 = Behaviour(kind="status", status=503)
+    _, receiver = await house.endpoint("AAA1", "oms.#", behaviour=await_503, ordered=True)
+    worker = await house.worker(hold_after=100, retry_ladder="3s", reconcile_every=timedelta(milliseconds=50))
+    [opened] = worker._roster.lanes
+    await house.producer.publish(*statuses(house, 1))
+    await eventually(lambda: len(receiver.received) == 1)
+    await receiver.behave()
+    with capture_logs() as logs:
+        await eventually(lambda: len(receiver.received) == 2)
+    handed_back = [line for line in logs if line.get("action") == "hand back"]
+    assert 1 <= len(handed_back) <= 3
+    assert all(line["count"] == 1 for line in handed_back)
+    assert [request.attempt for request in receiver.received] == [1, 2]
+    await eventually(lambda: not opened.unacked)
 
 
 async def test_workers_that_start_together_share_the_ordered_endpoints(house: House) -> None:

@@ -52,6 +52,9 @@ def settings_of(plan: Plan, directory: Path, *, amqp_url: str, redis_url: str) -
         "CLAIMBUS_HOLD_PAUSE_LONGEST": show_duration(plan.probes[-1]),
         "CLAIMBUS_WEBHOOK_NETWORKS": "127.0.0.0/8",
         "CLAIMBUS_WEBHOOK_PORTS": "1-65535",
+        "CLAIMBUS_MAIL_URL": (directory / "mails").as_uri(),
+        "CLAIMBUS_MAIL_FROM": "Event bus <bus@iso.example>",
+        "CLAIMBUS_MAIL_GATHER": "2s",
         "CLAIMBUS_GRACE": "5s",
         "CLAIMBUS_LOG_FORMAT": "json",
     }
@@ -164,6 +167,12 @@ async def _import(database: Database, scenario: Scenario, file: Path, timezone: 
     owning = {row.entitlement.participant_id for row in export.rows}
     others = [(id_, of) for id_, of in scenario.participants.items() if id_ not in owning]
     await database.run(lambda sql: [participants.add(sql, id_, of, ACT) for id_, of in others])
+    await database.run(
+        lambda sql: [
+            participants.add_contact(sql, of, f"contact@{number}.example", ACT)
+            for number, of in enumerate(participants.find_organisations(sql), 1)
+        ]
+    )
 
 
 async def _add_endpoints(

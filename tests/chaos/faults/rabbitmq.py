@@ -15,7 +15,8 @@ HANGS_FOR = (6.0, 10.0)
 """Longer than a producer waits for a confirm (5 s in a house)."""
 ALARM_FOR = (2.0, 6.0)
 STOPPED_FOR = 10.0
-"""Seconds, all of them."""
+MADE_WITHIN = 60.0
+"""Seconds, all of them. The workers look every 5 s."""
 
 PATIENCE = 400.0
 """Seconds. With RabbitMQ's own ``dead_letter_worker_publisher_confirm_timeout`` a retry whose way from its
@@ -82,18 +83,17 @@ async def connections_closed(house: House, chance: random.Random) -> None:
 
 
 async def queue_deleted(house: House, chance: random.Random) -> None:
-    """Delete an endpoint's queue as no operator should, and mend it as one would.
+    """Delete an endpoint's queue as no operator should, and bring back what had waited in it as one would.
 
-    A worker that starts makes the queue anew. A reconcile finds what went with the old one, and what was not
-    routed while there was none; a recovery brings it back.
+    The workers make the queue again, with what was not routed while there was none. A reconcile finds what
+    went with the old one; a recovery brings it back.
     """
     queue, endpoint = house.queue(VICTIM), house.endpoints[VICTIM]
     since = datetime.now(UTC)
     node = house.servers.rabbit[0]
     await _tell(node, "delete_queue", queue, "--vhost", house.vhost)
     await house.published()
-    house.kill("worker-1")
-    await house.start("worker-1")
+    await house.until(lambda: _is_there(node, house.vhost, queue), MADE_WITHIN, f"{queue} is not made again")
     until = datetime.now(UTC)
     period = ("--since", since.isoformat(), "--until", until.isoformat())
     look = ("--within", "5s", "--limit", "1000000")
@@ -139,6 +139,11 @@ async def _leader(house: House, queue: str) -> Rabbit:
 
 def _any_queue(house: House, chance: random.Random) -> str:
     return house.queue(chance.choice(PLACES).participant)
+
+
+async def _is_there(node: Rabbit, vhost: str, queue: str) -> bool:
+    told = await asyncio.to_thread(node.ctl, "list_queues", "--vhost", vhost, "name")
+    return queue in told.split()
 
 
 async def _tell(node: Rabbit, *words: str) -> None:

@@ -1,0 +1,113 @@
+"""Participants: what they own, what is open to them, who is told of their endpoints' troubles."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from claimbus.database import directory, endpoints, entitlements, participants
+from claimbus.database.access import Principal, Role
+from claimbus.database.audit import Act
+from claimbus.database.endpoint import Endpoint
+from claimbus.database.entitlements import Entitlement
+from claimbus.database.page import Page
+from claimbus.database.participants import Participant
+from claimbus.portal.desk import scope
+from claimbus.portal.services import Services
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+_ALL: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """A participant with all that belongs to it; ``contacts`` are its organisation's."""
+
+    participant: Participant
+    contacts: tuple[str, ...]
+    endpoints: tuple[Endpoint, ...]
+    entitlements: tuple[Entitlement, ...]
+
+
+async def find(services: Services, who: Principal, *, text: str = "") -> tuple[Participant, ...]:
+    """Return those that somebody may see; ``text`` is in the ID or in the organisation's."""
+    return (await page(services, who, text=text, limit=_ALL)).rows
+
+
+async def page(
+    services: Services, who: Principal, *, text: str = "", cursor: str | None = None, limit: int = 50
+) -> Page[Participant]:
+    """Return them as `find` does, a page at a time."""
+    seen = scope.seen_by(who)
+    return await services.database.read(
+        lambda sql: directory.participants(sql, ids=seen, text=text.strip(), cursor=cursor, limit=limit)
+    )
+
+
+async def get(services: Services, who: Principal, participant_id: str) -> Whole:
+    """Return one, with what belongs to it."""
+
+    def looking(sql: "Connection") -> Whole:
+        found = scope.participant_of(sql, who, participant_id)
+        return Whole(
+            participant=found,
+            contacts=participants.contacts_of(sql, found.organisation_id),
+            endpoints=endpoints.find(sql, participant_id=participant_id),
+            entitlements=entitlements.find(sql, participant_id=participant_id),
+        )
+
+    return await services.database.read(looking)
+
+
+async def add(
+    services: Services,
+    who: Principal,
+    participant_id: str,
+    organisation_id: str,
+    *,
+    patterns: Collection[str] = participants.EVERY_TYPE,
+    reason: str = "",
+) -> Participant:
+    """Add one, and its organisation if that is new. Raises DuplicateError, InvalidInputError."""
+    scope.must_be(who, Role.OPERATOR)
+    act, types = Act(who.name, reason), tuple(patterns)
+    return await services.database.run(
+        lambda sql: participants.add(sql, participant_id, organisation_id, act, event_types=types)
+    )
+
+
+async def entitle(
+    services: Services, who: Principal, entitlement: Entitlement, *, reason: str = ""
+) -> Entitlement:
+    """Say that a participant owns a resource, or until when: events on it are for its owners."""
+    scope.must_be(who, Role.OPERATOR)
+    act = Act(who.name, reason)
+    await services.database.run(lambda sql: entitlements.put(sql, [entitlement], act))
+    return entitlement
+
+
+async def open_event_types(
+    services: Services, who: Principal, participant_id: str, patterns: Collection[str], *, reason: str = ""
+) -> Participant:
+    """Say which event types are open to one; without any it gets nothing. Workers bind anew within 30 s."""
+    scope.must_be(who, Role.OPERATOR)
+    act, types = Act(who.name, reason), tuple(patterns)
+    return await services.database.run(
+        lambda sql: participants.open_event_types(sql, participant_id, types, act)
+    )
+
+
+async def add_contact(
+    services: Services, who: Principal, participant_id: str, email: str, *, reason: str = ""
+) -> tuple[str, ...]:
+    """Let somebody be told when an endpoint is held, released or disabled; return all contacts."""
+    scope.must_be(who, *scope.KEEPING)
+
+    def adding(sql: "Connection") -> tuple[str, ...]:
+        found = scope.participant_of(sql, who, participant_id)
+        participants.add_contact(sql, found.organisation_id, email, Act(who.name, reason))
+        return participants.contacts_of(sql, found.organisation_id)
+
+    return await services.database.run(adding)
