@@ -4,11 +4,12 @@ from claimstore.connection import Connection
 
 
 class Quarantined:
-    """The endpoints in quarantine, and since when, in milliseconds since the epoch."""
+    """The endpoints in quarantine and since when, and the last look; in milliseconds since the epoch."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._key = f"{connection.prefix}quarantined"
+        self._looked = f"{connection.prefix}queues-looked-at"
 
     async def put(self, endpoint: str, since_ms: int) -> None:
         """Note that an endpoint's queue is about to be unbound; the first time counts."""
@@ -23,3 +24,12 @@ class Quarantined:
     async def remove(self, endpoint: str) -> None:
         """Note that an endpoint has back what it missed. Raises StoreUnavailableError."""
         await self._connection.ask("HDEL", self._key, endpoint)
+
+    async def note_look(self, begun_ms: int) -> None:
+        """Note that since this moment every queue has been seen, or its endpoint is in quarantine."""
+        await self._connection.ask("SET", self._looked, begun_ms)
+
+    async def last_look(self) -> int | None:
+        """Return when the last look at all queues began; None when nobody knows."""
+        found = await self._connection.ask("GET", self._looked)
+        return None if found is None else int(found)

@@ -37,9 +37,9 @@ class Hands:
 
     @property
     def longest(self) -> float:
-        """For how many seconds one has been here at most."""
+        """For how many seconds one has been here at most that the broker did not take back."""
         now = time.monotonic()
-        return now - min((work.arrived for work in self._unacked), default=now)
+        return now - min((work.arrived for work in self._unacked if not work.delivery.void), default=now)
 
     def take(self, delivery: Delivery, endpoint: Endpoint) -> bool:
         """Take what came from the queue into the backlog. False: it was no ticket, and is a dead letter."""

@@ -108,8 +108,9 @@ class Lane:
         _log.info("unacked for long", action="hand back", endpoint=self.endpoint.id, count=self.unacked)
         await self._consumer.stop()
         self._voided("handed back")
-        self._consumer = Consumer(self._yard.connection)
-        await self._consume()
+        if not self._closing:
+            self._consumer = Consumer(self._yard.connection)
+            await self._consume()
 
     def learn(self, state: HoldState) -> None:
         """Take over what all workers know of the endpoint."""
@@ -133,6 +134,7 @@ class Lane:
         """Forget what the broker took back. What is being tried right now ends without an ack."""
         _log.info("deliveries void", endpoint=self.endpoint.id, count=len(self._backlog), reason=reason)
         self._hands.drop_waiting()
+        self._wake.set()  # what waits for its moment need not wait any more
 
     def _done(self, work: Work) -> None:
         self._hands.drop(work)
@@ -233,7 +235,7 @@ class Lane:
             await self._head.resume(self.endpoint, work)
         if not probe:
             begin = max(work.not_before, self._pace.next())
-            while self._flowing and (pause := begin - time.monotonic()) > 0:
+            while self._flowing and not work.delivery.void and (pause := begin - time.monotonic()) > 0:
                 await self._sleep(pause)
             if not self._flowing:
                 self._backlog.appendleft(work)

@@ -59,5 +59,6 @@ class Metrics(AttemptMetrics):
         self.unacked = self._gauge("unacked_deliveries", "Deliveries in this worker's hands")
         self.depth = self._gauge("queue_depth", "Tickets ready in an endpoint's queue", "queue")
         self.quarantined = self._gauge("quarantined_endpoints", "Endpoints whose queue does not answer")
+        self.lost = self._counter("lost_queues", "Queues that were gone and made again")
         self.blocked = self._gauge("rabbitmq_blocked", "1 while RabbitMQ takes nothing: an alarm is on")
         self.redeems = self._gauge("redeems", "Claims redeemed since the start", "from")

@@ -17,6 +17,7 @@ from claimbus.database import endpoints, participants
 from claimbus.database.bindings import Bound
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
+from claimbus.database.errors import NotFoundError
 from claimbus.database.participants import EVERY_TYPE, Participant
 from claimbus.events.catalogue import EVENT_TYPES
 from claimbus.events.routing import Binding, bindings, matches
@@ -44,11 +45,14 @@ class Provision:
         self._database = database
         self._connection = connection
 
-    async def give(self, endpoint_id: str, *, anew: bool = False) -> str:
+    async def give(self, endpoint_id: str, *, anew: bool = False, lost: bool = False) -> str:
         """Give an endpoint its queue and its bindings, no more and no fewer; return the queue's name.
 
-        ``anew`` makes all bindings once more, should somebody have deleted some. Raises NotFoundError,
-        TopologyError, UnavailableError; it can be tried again at any point.
+        ``anew`` makes all bindings once more, should somebody have deleted some. A queue that was bound and
+        is gone is made again only when it may be ``lost``: the quarantine knows what must follow.
+
+        Raises NotFoundError, also for an endpoint that was removed, TopologyError, also for a queue that is
+        gone, and UnavailableError; it can be tried again at any point.
         """
         endpoint, participant, bound = await self._database.read(
             lambda sql: (
@@ -57,13 +61,19 @@ class Provision:
                 dated.current(sql, endpoint_id),
             )
         )
+        if endpoint.removed_at is not None:
+            raise NotFoundError("endpoint", f"{endpoint_id} was removed; it has no queue")
+        queue = topology.endpoint_queue(endpoint.id, endpoint.generation)
         want, have = wanted(endpoint, participant), _of(bound, endpoint.generation)
         async with await self._connection.channel() as channel:
-            queue = await topology.declare_endpoint(
-                channel, endpoint.id, endpoint.generation, ordered=endpoint.ordered
-            )
+            if have and not lost:
+                await channel.count(queue)  # declaring it would make it again, without its bindings
+            else:
+                await topology.declare_endpoint(
+                    channel, endpoint.id, endpoint.generation, ordered=endpoint.ordered
+                )
             new, stale = want - have, have - want
-            await topology.bind_endpoint(channel, queue, endpoint.id, want if anew else new)
+            await topology.bind_endpoint(channel, queue, endpoint.id, want if anew or lost else new)
             await self._note_bound(endpoint, new)
             await self._note_unbound(endpoint.id, endpoint.generation, stale)
             for exchange, key in stale:
@@ -71,6 +81,10 @@ class Provision:
             for older in {one.generation for one in bound} - {endpoint.generation}:
                 await self._unbind(channel, endpoint.id, older, _of(bound, older))
         return queue
+
+    async def is_bound(self, endpoint: Endpoint) -> bool:
+        """Tell whether the endpoint's queue is bound to anything, as far as the database knows."""
+        return bool(_of(await self._bound(endpoint.id), endpoint.generation))
 
     async def unbind(self, endpoint: Endpoint) -> None:
         """Let nothing more into an endpoint's queue, even while it hangs; it keeps what it has."""

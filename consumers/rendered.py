@@ -6,26 +6,30 @@ from datetime import time as clock
 from functools import cached_property
 
 from claimbus.events import catalogue
+from claimbus.events.catalogue import EVENT_TYPES, EventType
 from claimbus.events.event import Event
 from consumers.binding import EventHeaders, event_headers, retirement_headers
 
 
 class Rendered:
-    """An event in one version of its schema."""
+    """An event in one version of its schema; ``types`` have the dates that are in force."""
 
-    def __init__(self, event: Event) -> None:
+    def __init__(self, event: Event, types: Mapping[str, EventType] = EVENT_TYPES) -> None:
         self.event = event
+        self._types = types
 
     @classmethod
-    def of(cls, event: Event, version: int | None) -> "Rendered":
+    def of(
+        cls, event: Event, version: int | None, types: Mapping[str, EventType] = EVENT_TYPES
+    ) -> "Rendered":
         """Render it in a version, or in the type's oldest or newest where it has no such version.
 
         None: as it is. Raises InvalidEventError.
         """
         if version is None:
-            return cls(event)
+            return cls(event, types)
         known = [one.version for one in catalogue.lookup(event.type).versions]
-        return cls(catalogue.convert(event, min(max(version, known[0]), known[-1])))
+        return cls(catalogue.convert(event, min(max(version, known[0]), known[-1])), types)
 
     @cached_property
     def attributes(self) -> Mapping[str, str]:
@@ -35,7 +39,7 @@ class Rendered:
     @cached_property
     def retiring(self) -> tuple[datetime | None, datetime | None]:
         """From when its type, or this version of it, is deprecated, and when it goes; None: it stays."""
-        deprecated, sunset = catalogue.retirement(self.event)
+        deprecated, sunset = catalogue.retirement(self.event, self._types)
         return _midnight(deprecated), _midnight(sunset)
 
     @cached_property

@@ -8,12 +8,14 @@ from typing import Any, Final
 
 import structlog
 
+from claimbus.broker.errors import TopologyError
+from claimbus.broker.patience import tries
 from claimbus.broker.publisher import Publisher
 from claimbus.broker.topology import endpoint_queue
 from claimbus.database import endpoints
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
-from claimbus.events.errors import ClaimbusError
+from claimbus.events.errors import ClaimbusError, UnavailableError
 from claimstore.quarantined import Quarantined
 from consumers.gate import Happening
 from consumers.lane import Lane
@@ -33,6 +35,9 @@ _log = structlog.get_logger("claimbus.consumers.roster")
 
 Version = tuple[int, tuple[str, ...]]
 """What a lane depends on: the endpoint's revision, and the secrets that sign at the moment."""
+
+_NONE: Final[Version] = (0, ())
+"""That of a lane that must be replaced."""
 
 
 class Roster:
@@ -68,8 +73,9 @@ class Roster:
     async def reconcile(self, *, anew: bool = False) -> None:
         """Have a lane for each endpoint that is to receive; ``anew`` also makes all bindings once more.
 
-        An endpoint that cannot be given its queue now is tried again the next time. Raises UnavailableError
-        when the database or Redis is away: everything stays as it is.
+        An endpoint that cannot be given its queue now is tried again the next time; a queue that is gone is
+        made again by the quarantine. Raises UnavailableError when the database or Redis is away: everything
+        stays as it is.
         """
         found = {one.id: one for one in await self._database.read(endpoints.find)}
         hanging = await self._quarantined.all()
@@ -80,7 +86,9 @@ class Roster:
 
         async def attend(endpoint: Endpoint) -> None:
             version = endpoint.revision, endpoint.signing_secrets(now)
-            if endpoint.id in hanging or self._versions.get(endpoint.id) == version:
+            if self._versions.get(endpoint.id) == version:
+                return
+            if endpoint.id in hanging and not await self._provision.is_bound(endpoint):
                 return
             async with places:
                 try:
@@ -108,7 +116,11 @@ class Roster:
         for lane in self.lanes:
             if lane.endpoint.id in states:
                 lane.learn(states[lane.endpoint.id])
-            await lane.hand_back_the_old()
+            try:
+                await lane.hand_back_the_old()
+            except ClaimbusError as failed:
+                _log.warning("lane stopped", queue=lane.queue, reason=str(failed), next="replace it")
+                self._versions[lane.endpoint.id] = _NONE
 
     async def aclose(self) -> None:
         """Close all lanes: finish what is in flight, hand the rest back."""
@@ -134,7 +146,9 @@ class Roster:
     async def _join(self, lane: Lane) -> None:
         place = zlib.crc32(f"{self._yard.worker} {lane.endpoint.id}".encode()) / 2**32
         await asyncio.sleep(place * JOIN_WITHIN)
-        await lane.open()
+        async for attempt in tries(f"joining {lane.queue}", TopologyError, UnavailableError):
+            with attempt:
+                await lane.open()
 
     async def _forget(self, endpoint_id: str) -> None:
         """Stop receiving for an endpoint that was removed; what is left in its queue becomes dead letters."""
@@ -155,6 +169,9 @@ class Roster:
             mine = next((lane for lane in lanes if lane.generation == generation), None)
             if counts is None or endpoint is None:
                 self._older.discard((endpoint_id, generation))
+                if mine is not None:
+                    lanes.remove(mine)
+                    self._close([mine])
             elif counts.messages or (mine is not None and mine.unacked):
                 if mine is None and lanes:
                     lanes.append(mine := Lane(endpoint, generation, self._yard))

@@ -128,6 +128,7 @@ class Worker:
             connection=services.consuming,
             recover=services.recover,
             alarm=metrics.quarantined.set,
+            lost=metrics.lost.inc,
         )
         self._retention = Retention(services.database, services.leases, worker=name, kept=attempts_kept)
         self._changed = asyncio.Event()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
 from claimbus.broker import codec, errors, frames, topology
+from claimbus.broker.channel import Channel
 from claimbus.broker.connection import Connection
 from claimbus.broker.errors import BrokerUnavailableError, TopologyError
 from claimbus.events.errors import InvalidTicketError
@@ -22,7 +23,7 @@ ACKED_AT_ONCE: Final = 100
 """Entries; with an ack and a timeout for each, reading took 14 µs an entry instead of 9."""
 
 FIRST: Final = 5.0
-"""Seconds without a first entry after which there is none."""
+"""Seconds without a first entry after which there is none. Nothing else tells it: RabbitMQ's count lags."""
 
 NEXT: Final = 1.0
 """Seconds without another entry after which the last chunk is read to its end."""
@@ -54,10 +55,7 @@ async def first_entry(connection: Connection) -> JournalEntry | None:
 
     Raises BrokerUnavailableError, and TopologyError when there is no journal.
     """
-    async with aclosing(_entries(connection, "first", NEXT)) as entries:
-        async for entry in entries:
-            return entry
-    return None
+    return await _entry_at(connection, "first")
 
 
 async def last_offset(connection: Connection) -> int | None:
@@ -138,6 +136,9 @@ async def _entries(
             arguments={"x-stream-offset": start},
         )
         wait, unacked = FIRST, 0
+        if isinstance(start, datetime):
+            await _settle(connection, channel)
+            wait = NEXT
         while True:
             try:
                 content = contents.get_nowait() if contents.qsize() else await _next(contents, wait)
@@ -151,6 +152,24 @@ async def _entries(
             if unacked >= ACKED_AT_ONCE or contents.empty():
                 channel.write(frames.ack(channel.number, frames.read_tag(method), multiple=True))
                 unacked = 0
+
+
+async def _settle(connection: Connection, channel: Channel) -> None:
+    """Return once RabbitMQ has sent the first entries from a moment on, if there are any.
+
+    It sends none when none is as new, and does not say so. But finding the moment is done before the channel
+    answers the next request; the journal tells its readers in turn that there is something; and the channel
+    sends what it was told of before it answers once more.
+    """
+    await channel.qos(PREFETCH)
+    await _entry_at(connection, "last")
+    await channel.qos(PREFETCH)
+
+
+async def _entry_at(connection: Connection, place: Literal["first", "last"]) -> JournalEntry | None:
+    """Return the oldest entry, or the first one of the last chunk."""
+    async with aclosing(_entries(connection, place, NEXT)) as entries:
+        return await anext(entries, None)
 
 
 async def _next(contents: asyncio.Queue[Content], within: float) -> Content:

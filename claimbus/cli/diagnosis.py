@@ -229,7 +229,7 @@ async def _held(known: Collection[Endpoint], store: ClaimStore) -> list[Finding]
         if state.since is not None
     ]
     return found + [
-        Finding("error", f"endpoint {name}", "is in quarantine: its queue does not answer; look at RabbitMQ")
+        Finding("error", f"endpoint {name}", "is in quarantine: its queue is away or does not answer")
         for name in await Quarantined(store.connection).all()
     ]
 

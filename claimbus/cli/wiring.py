@@ -161,7 +161,7 @@ class Wiring:
         recovery = Recovery(database, store, consuming, publisher, claim_life=life)
 
         async def recover(endpoint: Endpoint, since: datetime) -> int:
-            act = Act("worker", "its queue was in quarantine")
+            act = Act("worker", "its queue did not answer, or was gone")
             return (await recovery.run(endpoint.id, since, rate=None, act=act)).redelivered
 
         services = Services(

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from claimbus.broker import journal
@@ -81,16 +81,6 @@ async def stretches(
             if period.is_over(entries):
                 return
             entries = []
-
-
-async def beginning(connection: Connection) -> datetime | None:
-    """Return when the oldest entry of the journal was published, None when it is empty or that is no ticket.
-
-    Raises what `claimbus.broker.journal.read` raises.
-    """
-    first = await journal.first_entry(connection)
-    ticket = None if first is None else first.ticket
-    return None if ticket is None else datetime.fromtimestamp(ticket.timestamp, UTC)
 
 
 def _end(until: datetime | None) -> float:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from claimbus.broker import topology
 from claimbus.broker.connection import Connection
+from claimbus.broker.journal import first_entry
 from claimbus.broker.publisher import Publisher
 from claimbus.database import audit, endpoints, participants
 from claimbus.database.audit import Act, Subject
@@ -25,7 +26,7 @@ from claimbus.database.errors import NotFoundError
 from claimbus.database.participants import Participant
 from claimbus.deadletters.bodies import Bodies
 from claimbus.deadletters.missed import Missed
-from claimbus.deadletters.period import OnProgress, Period, beginning, stretches
+from claimbus.deadletters.period import OnProgress, Period, stretches
 from claimbus.deadletters.redelivery import Redelivery
 from claimbus.events.errors import InvalidInputError
 from claimbus.events.event import format_time
@@ -172,7 +173,12 @@ class Recovery:
                 redelivered=counts["due"] if dry_run else redelivery.sent,
             )
 
-        if not dry_run:
+        if dry_run:
+            first = await first_entry(self._connection)
+            if first is None:
+                return recovered()  # finding no end of an empty journal would take its seconds once more
+            begins = None if first.ticket is None else Missing.of(first.ticket).published_at
+        else:
             asked = {
                 "replay": redelivery.name,
                 "since": format_time(since),
@@ -198,7 +204,7 @@ class Recovery:
                 await self._note(act, "recovered", endpoint, recovered().counts())
         if not dry_run:
             return recovered()
-        return replace(recovered(), events=tuple(events), journal_begins=await beginning(self._connection))
+        return replace(recovered(), events=tuple(events), journal_begins=begins)
 
     async def _receiver(self, endpoint_id: str) -> tuple[Endpoint, Participant]:
         endpoint, participant = await self._database.read(

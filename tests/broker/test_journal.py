@@ -115,6 +115,20 @@ async def test_nothing_is_read_from_after_the_last_entry(
     assert await numbers(connection, datetime.now(UTC) + timedelta(hours=1)) == []
 
 
+@pytest.mark.timeout(60)
+async def test_whether_anything_is_as_new_as_the_moment_is_known_without_waiting(
+    connection: Connection, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "FIRST", 3600)
+    monkeypatch.setattr(journal, "NEXT", 0)
+    for number in range(30):
+        await publisher.publish_ticket(ticket(number), only("PGAE"))
+        entries = [entry.offset async for entry in journal.read(connection, since=LONG_AGO, last=number)]
+        assert entries == list(range(number + 1))
+    later = datetime.now(UTC) + timedelta(hours=1)
+    assert [entry async for entry in journal.read(connection, since=later, last=29)] == []
+
+
 async def test_without_a_journal_there_is_an_error(connection: Connection) -> None:
     async with await connection.channel() as channel:
         await channel.delete_queue("journal")
