@@ -30,6 +30,7 @@ from benchmarks import isolation as isolating
 from benchmarks import large as enlarging
 from benchmarks import latency as waiting
 from benchmarks import letters as keeping
+from benchmarks import pages as viewing
 from benchmarks import portal as asking
 from benchmarks import publish as publishing
 from benchmarks import report, servers, writing
@@ -302,6 +303,27 @@ def letters(
     _print(context, kept.report(), as_json=as_json, write=write)
 
 
+@app.command()
+def pages(
+    context: typer.Context,
+    *,
+    as_json: AsJson = False,
+    write: Write = None,
+    participants: Annotated[int, typer.Option(min=1, help="Participants.")] = 500,
+    endpoints: Endpoints = 2_000,
+    attempts: Annotated[int, typer.Option(min=1, help="Attempts, all of the last day.")] = 1_000_000,
+    letters: Annotated[int, typer.Option("--letters", min=1, help="Dead letters.")] = 100_000,
+    repeat: Annotated[int, typer.Option(min=2, help="How often each page is asked for.")] = 20,
+    databases: Annotated[str, typer.Option(help="Only these, with commas.")] = ",".join(viewing.DATABASES),
+) -> None:
+    """Each page's server time with a full database, on SQLite and PostgreSQL."""
+    names = _sides(databases, viewing.DATABASES)
+    seed = viewing.Seed(participants=participants, endpoints=endpoints, attempts=attempts, letters=letters)
+    with _progress("pages", 2 * len(names)) as progress:
+        found = viewing.pages(seed=seed, repeat=repeat, databases=names, progress=progress)
+    _print(context, found, as_json=as_json, write=write)
+
+
 COMMANDS: Final[tuple[Callable[[typer.Context], None], ...]] = (
     publish,
     deliver,
@@ -312,6 +334,7 @@ COMMANDS: Final[tuple[Callable[[typer.Context], None], ...]] = (
     durability,
     portal,
     letters,
+    pages,
 )
 """All of them, in the order in which they run when none is named."""
 

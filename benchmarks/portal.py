@@ -55,7 +55,7 @@ def portal(*, size: int, count: int, window: int, repeat: int, progress: Progres
             claims=str(there["claims"]).split(","),
             count=count,
         )
-        with _listening(_product(order, servers)) as product, _listening(_bare(order, Path(folder))) as bare:
+        with listening(_product(order, servers)) as product, listening(_bare(order, Path(folder))) as bare:
             urls = {PRODUCT: product, BARE: bare}
             outcomes = {
                 step: _rounds(order, urls, servers, step=step, repeat=repeat, progress=progress)
@@ -93,7 +93,7 @@ def _rounds(
 
 
 def _product(order: Asking, servers: Room) -> tuple[Sequence[str], Mapping[str, str], int]:
-    port = _free_port()
+    port = free_port()
     settings = {
         "CLAIMBUS_KEY_PREFIX": order.key_prefix,
         "CLAIMBUS_DATABASE_URL": f"sqlite:///{order.database}",
@@ -105,7 +105,7 @@ def _product(order: Asking, servers: Room) -> tuple[Sequence[str], Mapping[str, 
 
 
 def _bare(order: Asking, folder: Path) -> tuple[Sequence[str], Mapping[str, str], int]:
-    port, content, frame = _free_port(), folder / "content", folder / "frame"
+    port, content, frame = free_port(), folder / "content", folder / "frame"
     content.write_bytes(body(0, order.size))
     attributes = {
         "specversion": "1.0",
@@ -126,7 +126,7 @@ def _bare(order: Asking, folder: Path) -> tuple[Sequence[str], Mapping[str, str]
 
 
 @contextmanager
-def _listening(of: tuple[Sequence[str], Mapping[str, str], int]) -> Iterator[str]:
+def listening(of: tuple[Sequence[str], Mapping[str, str], int]) -> Iterator[str]:
     """Run a server until the end of the block; give its URL once it answers."""
     command, environment, port = of
     with (
@@ -154,7 +154,7 @@ def _answers(url: str) -> bool:
     return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

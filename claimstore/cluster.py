@@ -98,7 +98,7 @@ class Cluster:
             self._look_soon()
         if not isinstance(refusal, AskError) or asked.hops == MAX_HOPS:
             return False
-        server = self._at((refusal.host or host[0], refusal.port))
+        server = self._at(_address(refusal.host, refusal.port, host))
         moved = isinstance(refusal, MovedError)
         if moved:
             self._slots[refusal.slot_id] = server
@@ -131,8 +131,9 @@ class Cluster:
             except StoreUnavailableError as failed:
                 error = failed
             else:
-                self._note(host, ranges)
-                return
+                if ranges:  # else it was made anew, and does not know the others
+                    self._note(host, ranges)
+                    return
         raise error
 
     def _note(self, host: Host, ranges: Sequence[Sequence[Any]]) -> None:
@@ -154,9 +155,14 @@ class Cluster:
 
 
 def _host(server: Sequence[Any], told_by: Host) -> Host:
-    """Return the address of a server in the reply; one that does not know its own name leaves it empty."""
+    """Return the address of a server in the reply."""
     name, port, *_ = server
-    return (name.decode() if name and name != b"?" else told_by[0], port)
+    return _address((name or b"").decode(), port, told_by)
+
+
+def _address(name: str, port: int, told_by: Host) -> Host:
+    """Return an address as it is told; a server whose name is not known is where the teller is."""
+    return (name if name not in ("", "?") else told_by[0], port)
 
 
 def _key(command: Sequence[Part]) -> Part | None:

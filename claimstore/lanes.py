@@ -145,7 +145,7 @@ class Lanes:
         except TimeoutError as silence:
             _fail(batch, f"Redis does not answer within {self._answer_within:g} s", silence)
             self._lost()
-        except (RedisError, OSError) as lost:
+        except Exception as lost:  # noqa: BLE001 - each asker gets it; those behind them need the lane
             _fail(batch, f"Redis cannot be used: {lost}", lost)
             self._lost()
         except BaseException:
@@ -162,7 +162,8 @@ class Lanes:
             await wire.send_packed_command(packed)
             for asked in batch:
                 if asked.asking:
-                    await wire.read_response()
+                    with suppress(ResponseError):  # then the command itself is refused
+                        await wire.read_response()
                 try:
                     answer = await wire.read_response()
                 except ResponseError as refusal:

@@ -111,16 +111,20 @@ class Roster:
             self._ending(lane.hear(what))
 
     async def refresh(self) -> None:
-        """Take over the holds as all workers know them, and hand back what has been unacked for long."""
-        states = await self._yard.holds.state(self._lanes)
+        """Hand back what has been unacked for long, and take over the holds as all workers know them.
+
+        In this order: the first must not wait for Redis, of which the second asks.
+        """
         for lane in self.lanes:
-            if lane.endpoint.id in states:
-                lane.learn(states[lane.endpoint.id])
             try:
                 await lane.hand_back_the_old()
             except ClaimbusError as failed:
                 _log.warning("lane stopped", queue=lane.queue, reason=str(failed), next="replace it")
                 self._versions[lane.endpoint.id] = _NONE
+        states = await self._yard.holds.state(self._lanes)
+        for lane in self.lanes:
+            if lane.endpoint.id in states:
+                lane.learn(states[lane.endpoint.id])
 
     async def aclose(self) -> None:
         """Close all lanes: finish what is in flight, hand the rest back."""

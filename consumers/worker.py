@@ -191,13 +191,12 @@ class Worker:
             except TimeoutError:
                 pass
             self._changed.clear()
-            try:
-                await self._roster.reconcile()
-                await self._roster.refresh()
-                await self._heed_dates()
-                await self._measure()
-            except UnavailableError as away:
-                _log.warning("not reconciled", reason=str(away), next="try again")
+            roster = self._roster
+            for step in (roster.reconcile, roster.refresh, self._heed_dates, self._measure):
+                try:
+                    await step()
+                except UnavailableError as away:
+                    _log.warning("not reconciled", reason=str(away), next="try again")
 
     async def _heed_dates(self) -> None:
         self._handler.heed(await self._services.database.read(type_dates.types_in_force))

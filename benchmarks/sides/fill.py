@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from benchmarks.bodies import TYPE
+from benchmarks.bodies import DIFFERENT, TYPE, body
 from benchmarks.product import ACT, SUBSCRIPTION, settings
 from benchmarks.side import Filling, Outcome, Stopwatch, play, side_by_side
 from claimbus.cli.wiring import Wiring
@@ -57,11 +57,14 @@ async def tickets(order: Filling, wiring: Wiring) -> None:
 
 
 async def claims(order: Filling, wiring: Wiring) -> None:
-    """Check small bodies in."""
+    """Check bodies in, each for one participant."""
     store = await wiring.store()
     producer = wiring.producer(store, await wiring.publisher("benchmark"), "oms")
+    bodies, audience = [body(number, order.size) for number in range(DIFFERENT)], audience_of([ABSENT])
     for numbers in _batches(order.count):
-        await store.check_in_many(producer.event(TYPE, b"{}") for _ in numbers)
+        await store.check_in_many(
+            producer.event(TYPE, bodies[number % DIFFERENT], audience=audience) for number in numbers
+        )
 
 
 async def records(order: Filling, wiring: Wiring) -> None:

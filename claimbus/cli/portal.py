@@ -85,6 +85,7 @@ async def portal_services(wiring: Wiring) -> Services:
         ),
         source=settings.source,
         environment=settings.environment,
+        public_url=settings.portal_url.rstrip("/"),
         allow_http=settings.webhook_allow_http,
         claim_life=settings.claim_life,
         letters_kept=settings.letters_kept,

@@ -1,9 +1,9 @@
-"""Somebody to try the bus with, for ``./dev up``: a participant, its endpoints, its certificate."""
+"""Whom to try the bus with, for ``./dev up``: a participant, its endpoints, its certificate, people."""
 
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -14,13 +14,14 @@ from claimbus.cli.provisioning import provision
 from claimbus.cli.services.server import free_ports
 from claimbus.cli.settings import load
 from claimbus.cli.trial import verified
-from claimbus.database import authorities, certificates, endpoints, participants
+from claimbus.database import authorities, certificates, endpoints, participants, tokens
 from claimbus.database.access import Grant, Role
 from claimbus.database.audit import Act
 from claimbus.events.errors import ClaimbusError
 
 ACT: Final = Act("./dev up", "to try it out")
 PARTICIPANT: Final = "PGAE"
+ORGANISATION: Final = "Pacific Example"
 SCRIPT: Final = "docs/examples/on_event.py"
 HOST: Final = "127.0.0.1"
 
@@ -30,11 +31,16 @@ LIFE: Final = timedelta(days=366)
 
 @dataclass(frozen=True, slots=True)
 class Tryout:
-    """The commands that receive as the participant does, and the endpoint that one of them is to verify."""
+    """The commands that receive as the participant does, and the endpoint that one of them is to verify.
+
+    ``uaa`` and ``operator`` are the tokens with which these two log in to the pages.
+    """
 
     subscribe: str
     receive: str
     webhook: str
+    uaa: str = field(repr=False)
+    operator: str = field(repr=False)
 
     def try_to_verify(self) -> bool:
         """Ask the webhook's receiver whether it wants events; tell whether nobody needs to ask again."""
@@ -60,10 +66,16 @@ def open_tryout(issuer: Authority, portal: str, shown: Callable[[Path], str]) ->
     listen = f"{HOST}:{free_ports(1)[0]}"
     client, server = issuer.client("pgae"), issuer.server("receiver", HOST, "localhost")
     with open_database(load()) as database, database.transaction() as sql:
-        participants.add(sql, PARTICIPANT, "Pacific Example", ACT)
+        participants.add(sql, PARTICIPANT, ORGANISATION, ACT)
         authorities.put(sql, issuer.ca_pem, ACT)
         grant = Grant(frozenset({Role.PARTICIPANT}), PARTICIPANT)
         certificates.add(sql, certificates.subject_in(client.read_bytes()), grant, ACT)
+        of_uaa, of_operator = (
+            Grant(frozenset({Role.UAA}), None, ORGANISATION),
+            Grant(frozenset({Role.OPERATOR})),
+        )
+        _, uaa = tokens.add(sql, "Ana, a UAA", of_uaa, ACT, expires_at=ACT.at + LIFE)
+        _, operator = tokens.add(sql, "Olivia, an operator", of_operator, ACT, expires_at=ACT.at + LIFE)
         stream = endpoints.add(
             sql, PARTICIPANT, ACT, kind="stream", name="stream", subscriptions=("market.#", "oms.#")
         )
@@ -95,4 +107,6 @@ def open_tryout(issuer: Authority, portal: str, shown: Callable[[Path], str]) ->
         command("subscribe", url=f"wss://{portal}", endpoint=stream.id, cert=client, ca=issuer.ca),
         command("receive", listen=listen, cert=server, secret_file=secret),
         webhook.id,
+        uaa,
+        operator,
     )

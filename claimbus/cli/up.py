@@ -19,7 +19,7 @@ from claimbus.cli.services import private_directory
 from claimbus.cli.services.guard import guarded
 from claimbus.cli.services.server import free_ports
 from claimbus.cli.settings import load, without_password
-from claimbus.cli.tryout import HOST, Tryout, authority, open_tryout
+from claimbus.cli.tryout import HOST, PARTICIPANT, Tryout, authority, open_tryout
 from claimbus.events.errors import ClaimbusError
 
 FOR_TRYING_OUT: Final = {
@@ -36,6 +36,15 @@ ASK_EVERY: Final = 1.0
 """Seconds between two questions to the receiver that somebody may start."""
 
 STEPS: Final = """\
+Look at it in a browser, which does not know the portal's authority and asks whether to go on:
+
+    {url}
+
+Log in with one of these tokens, in another browser or a private window with the other
+
+    {uaa}   a UAA, who keeps the endpoints of {participant}
+    {operator}   an operator, who sees and mends everything
+
 Receive as a participant, in another terminal but in this directory. docs/examples/on_event.py runs on
 each event that comes over a stream
 
@@ -88,7 +97,14 @@ def _show(environment: Mapping[str, str], tryout: Tryout, ca: Path) -> None:
     for what, where in _places(environment, ca):
         line = Text.assemble((f" {what:<10}", "bold"), f"  {where}")
         console.print(line, soft_wrap=True)  # what is to be copied must not be cut into lines
-    steps = STEPS.format(subscribe=tryout.subscribe, receive=tryout.receive)
+    steps = STEPS.format(
+        url=f"https://{load().portal_listen}",
+        uaa=tryout.uaa,
+        operator=tryout.operator,
+        participant=PARTICIPANT,
+        subscribe=tryout.subscribe,
+        receive=tryout.receive,
+    )
     console.print(Text(f"\n{steps}"), soft_wrap=True)
 
 

@@ -1,6 +1,6 @@
 """Who changed what, when and why. Entries are only ever added: the database itself refuses the rest."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -82,6 +82,7 @@ def find(
     *,
     kind: str | None = None,
     object_id: str | None = None,
+    object_ids: Collection[str] | None = None,
     organisation_id: str | None = None,
     actor: str | None = None,
     since: datetime | None = None,
@@ -94,6 +95,8 @@ def find(
     query = select(audit_entries).order_by(entry.id.desc()).limit(limit + 1)
     wanted = {"kind": kind, "object_id": object_id, "organisation_id": organisation_id, "actor": actor}
     query = query.filter_by(**{name: value for name, value in wanted.items() if value is not None})
+    if object_ids is not None:
+        query = query.where(entry.object_id.in_(object_ids))
     if since is not None:
         query = query.where(entry.at >= since)
     if until is not None:

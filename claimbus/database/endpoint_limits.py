@@ -63,7 +63,7 @@ def _url(name: str, url: str) -> None:
 def _certificates(name: str, pem: str) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
-    except (ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, TypeError, ValueError) as error:
         raise InvalidInputError(name, "holds no certificates in PEM form") from error
 
 

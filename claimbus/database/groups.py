@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, func, select, type_coerce
 
@@ -44,60 +44,50 @@ class Group:
     trend: tuple[int, ...]
 
 
-@dataclass(slots=True)
-class _Sum:
-    """A group as it is being added up; moments in milliseconds, ``newest`` the number of a letter."""
+class _Sum(NamedTuple):
+    """A group without its trend; moments in milliseconds, ``newest`` the number of a letter."""
 
     key: Any
-    trend: list[int]
-    count: int = 0
-    first: int = 2**63
-    last: int = 0
-    newest: int = 0
-
-    def add(self, bucket: int, count: int, first: int, last: int, newest: int) -> None:
-        self.trend[bucket] += count
-        self.count += count
-        self.first = min(self.first, first)
-        self.last = max(self.last, last)
-        self.newest = max(self.newest, newest)
+    size: int
+    first: int
+    last: int
+    newest: int
 
 
 def groups(
     connection: Connection, wanted: Filter, *, by: By = "error", buckets: int = 24, limit: int = 100
 ) -> list[Group]:
     """Return the biggest groups of the letters that a filter finds, the biggest first."""
-    conditions = wanted.conditions(connection)
-    first, last = connection.execute(select(func.min(_died), func.max(_died)).where(*conditions)).one()
-    if first is None:
+    conditions, key = wanted.conditions(connection), _KEYS[by].label("key")
+    counted = select(key, func.count(), func.min(_died), func.max(_died), func.max(letters.c.number))
+    found = [_Sum(*row) for row in connection.execute(counted.where(*conditions).group_by("key"))]
+    if not found:
         return []
-    counted = (
-        select(
-            _KEYS[by].label("key"),
-            ((_died - first) * buckets // (last - first + 1)).label("bucket"),
-            func.count(),
-            func.min(_died),
-            func.max(_died),
-            func.max(letters.c.number),
-        )
+    biggest = sorted(found, key=lambda one: (-one.size, -one.newest))[:limit]
+    first, last = min(one.first for one in found), max(one.last for one in found)
+    trends: dict[Any, list[int]] = {one.key: [0] * buckets for one in biggest}
+    in_time = (
+        select(key, ((_died - first) * buckets // (last - first + 1)).label("bucket"), func.count())
         .where(*conditions, _died.between(first, last))  # others may have come since
         .group_by("key", "bucket")
     )
-    sums: dict[Any, _Sum] = {}
-    for key, *counts in connection.execute(counted):
-        sums.setdefault(key, _Sum(key, [0] * buckets)).add(*counts)
-    biggest = sorted(sums.values(), key=lambda one: (-one.count, -one.newest))[:limit]
+    if len(biggest) < len(found):
+        named = _KEYS[by].in_([one for one in trends if one is not None])
+        in_time = in_time.where(named | _KEYS[by].is_(None) if None in trends else named)
+    for of, bucket, count in connection.execute(in_time):
+        if of in trends:  # another may have come since
+            trends[of][bucket] = count
     samples = _samples(connection, [one.newest for one in biggest])
     facts = _facts(connection, by, [one.key for one in biggest])
     return [
         Group(
             key=_named(by, one.key),
             **facts.get(one.key, {}),
-            count=one.count,
+            count=one.size,
             first=moment_of(one.first),
             last=moment_of(one.last),
             sample=samples[one.newest],
-            trend=tuple(one.trend),
+            trend=tuple(trends[one.key]),
         )
         for one in biggest
     ]

@@ -76,11 +76,14 @@ def find(
 ) -> Page[DeadLetter]:
     """Return letters, newest first."""
     number = letters.c.number
-    query = select(letters).where(*wanted.conditions(connection))
+    # The numbers first: the index alone gives them, while SQLite would fetch every letter in that state.
+    keys = select(number).where(*wanted.conditions(connection))
     if cursor is not None:
         (last,) = whole_numbers(cursor, 1)
-        query = query.where(number < last)
-    rows = connection.execute(query.order_by(number.desc()).limit(limit + 1)).mappings()
+        keys = keys.where(number < last)
+    keys = keys.order_by(number.desc()).limit(limit + 1)
+    query = select(letters).where(number.in_(keys)).order_by(number.desc())
+    rows = connection.execute(query).mappings()
     found = [(row["number"], DeadLetter(**{name: row[name] for name in NAMES})) for row in rows]
     page = Page.cut(found, limit, lambda last: str(last[0]))
     return Page(tuple(letter for _, letter in page.rows), page.cursor)

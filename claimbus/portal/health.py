@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from claimbus.database.access import Principal, Role
 from claimbus.events.errors import UnavailableError
@@ -64,7 +64,7 @@ async def readyz(request: Request) -> Response:
     return JSONResponse(dict(answers), 200 if all(answers.values()) else 503)
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(services: Provided, _: Annotated[Principal, Depends(having(Role.OPERATOR))]) -> Response:
     """Give what Prometheus reads, to operators: their tokens go into its configuration."""
     return Response(generate_latest(services.registry), media_type=CONTENT_TYPE_LATEST)

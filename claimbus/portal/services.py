@@ -38,6 +38,7 @@ class Services:
     set when the portal is about to stop: whoever holds a connection open then ends it. ``giving`` counts the
     bodies that are being given to each principal, by its key. ``rate``: requests a second of one principal,
     0: no limit.
+    ``public_url`` is where people reach the portal, empty when that is where it listens.
     """
 
     database: Database
@@ -56,6 +57,7 @@ class Services:
     check_url: Callable[[str], Awaitable[None]]
     source: Callable[[str], str]
     environment: str
+    public_url: str
     allow_http: bool
     claim_life: timedelta
     letters_kept: timedelta

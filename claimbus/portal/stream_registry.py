@@ -15,7 +15,7 @@ from claimbus.broker.connections import Connections
 from claimbus.broker.control import listen
 from claimbus.broker.publisher import Publisher
 from claimbus.broker.topology import Rung
-from claimbus.database import endpoints
+from claimbus.database import endpoints, type_dates
 from claimbus.database.engine import Database
 from claimbus.events.errors import UnavailableError
 from claimbus.events.stream import CloseCode
@@ -37,7 +37,7 @@ STREAMS_AT_MOST: Final = 8
 """Open streams of one participant in one portal."""
 
 LOOK_EVERY: Final = timedelta(seconds=30)
-"""Time between two looks at the endpoints and at whose streams they are, should an announcement be missed."""
+"""Time between two looks at the endpoints, at whose streams they are, and at the dates of event types."""
 
 CHECK_EVERY: Final = 1.0
 
@@ -162,7 +162,7 @@ class Streams:
     async def _keep_informed(self) -> None:
         """Let streams know what became of their endpoints: when it is announced, and now and then."""
         loop = asyncio.get_running_loop()
-        next_look = loop.time() + self._look_every
+        next_look = loop.time()
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(next_look):
@@ -170,10 +170,14 @@ class Streams:
             self._stirred.clear()
             announced, self._announced = self._announced, set()
             concerned = {one for one in self._open if one.endpoint.id in announced}
-            if loop.time() >= next_look:
+            look = loop.time() >= next_look
+            if look:
                 next_look = loop.time() + self._look_every
                 concerned = set(self._open)
             try:
+                if look:
+                    handler = self._supply.handler
+                    handler.heed(await self._database.read(type_dates.types_in_force))
                 await self._inform(concerned)
             except UnavailableError as away:
                 _log.warning("endpoints not looked at", reason=str(away), next="try again")

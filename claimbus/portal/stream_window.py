@@ -205,14 +205,18 @@ class Window:
             if work.delivery.void or not self._flowing:
                 continue
             if isinstance(ready, Ready):
-                await self._send_out(work, ready)
+                try:
+                    frame = self._frame(work, ready)
+                except Exception as mistake:  # noqa: BLE001 - logged; it holds up this delivery alone
+                    self._set_back(work, mistake)
+                else:
+                    await self._send_frame(frame)
             elif _is_store_away(ready):
                 self._backlog.append(work)
             elif isinstance(ready, Trial):
                 self._verdicts.judge(work, ready)
             else:
-                self.hands.drop(work)
-                self._tasks.spawn(self._setback.hand_back(work, ready))
+                self._set_back(work, ready)
         self.store_away = any(map(_is_store_away, found))
         if self.store_away:
             await asyncio.sleep(PAUSE)
@@ -226,14 +230,19 @@ class Window:
                 return Trial(Outcome(Verdict.STORE_UNAVAILABLE, detail=str(away)), ready.started)
         return ready
 
-    async def _send_out(self, work: Work, ready: Ready) -> None:
+    def _frame(self, work: Work, ready: Ready) -> bytes:
+        """Return the frame of a delivery, which waits for its answer from now on."""
         event, by_reference = ready.rendered.event, is_by_reference(self._endpoint, ready)
         dataref = self._supply.claims_url + ready.claim.id if by_reference else None
         self._number += 1
         frame = frame_of(self._number, work, ready, dataref=dataref)
         kept = event if len(event.body) <= LIGHT else replace(event, body=b"")
         self._unanswered[self._number] = Sent(work, kept, ready.started, time.monotonic())
-        await self._send_frame(frame)
+        return frame
+
+    def _set_back(self, work: Work, mistake: BaseException) -> None:
+        self.hands.drop(work)
+        self._tasks.spawn(self._setback.hand_back(work, mistake))
 
     def _done(self, work: Work) -> None:
         self.hands.drop(work)

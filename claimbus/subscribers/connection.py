@@ -117,8 +117,9 @@ class Connection:
         fresh = time.monotonic() - self._used < REUSE_WITHIN
         if not fresh or self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
+        unasked, _ = self._http.trailing_data  # it would pass for the next answer
         self._http.start_next_cycle()
-        return not self._reader.at_eof()
+        return not (unasked or self._reader.at_eof())
 
     def abort(self) -> None:
         """End it at once."""

@@ -17,6 +17,7 @@ from claimstore.errors import StoreUnavailableError
 from claimstore.script import Script
 from claimstore.usage import claims_by_key
 from tests.claimstore.clusters import RedisCluster, redis_cluster
+from tests.claimstore.private import PrivateRedis
 from tests.claimstore.samples import an_event, noise
 from tests.claimstore.writers import assert_all_there, writing
 from tests.waiting import eventually
@@ -138,6 +139,57 @@ def test_the_worst_of_each_setting_is_told_with_the_servers_that_have_it() -> No
     policy = Finding("ok", "maxmemory-policy", "is noeviction")
     found = worst({"one": [policy, memory(10)], "two": [policy, memory(90)], "three": [policy, memory(20)]})
     assert found == [policy, Finding("warning", "maxmemory", "is used to 90% (two)")]
+
+
+async def test_who_may_not_follow_a_slot_that_is_being_moved_spoils_nobody_elses_reply(
+    bare: RedisCluster,
+) -> None:
+    async with await Connection.open(bare.url, replicas=0, connections=1) as connection:
+        target = bare.masters()[another(bare, "{forbidden}")]
+        beside = next(f"{{{n}}}" for n in range(1000) if bare.master_of(f"{{{n}}}") is target)
+        await connection.ask("SET", beside, "there")
+        bare.begin_to_move("{forbidden}", target)
+        target.command("ACL", "SETUSER", "default", "-asking")
+        try:
+            refused = [connection.ask("GET", "{forbidden}") for _ in range(20)]
+            allowed = []
+            for _ in range(40):  # behind each other, so that those that were sent on get between them
+                allowed += [connection.ask("GET", beside) for _ in range(70)]
+                await asyncio.sleep(0)
+            found = await asyncio.gather(*refused, return_exceptions=True)
+            assert {type(one) for one in found} == {StoreUnavailableError}
+            assert set(await asyncio.gather(*allowed)) == {b"there"}
+        finally:
+            target.command("ACL", "SETUSER", "default", "+asking")
+            bare.finish_to_move("{forbidden}", target)
+
+
+async def test_masters_that_do_not_know_their_names_are_found(bare: RedisCluster) -> None:
+    for master in bare.masters():
+        master.command("CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname")
+    try:
+        async with await Connection.open(bare.url, replicas=0) as connection:
+            await connection.ask("SET", "{nameless}", "there")
+            bare.move("{nameless}", bare.masters()[another(bare, "{nameless}")])
+            assert await connection.ask("GET", "{nameless}") == b"there"
+    finally:
+        for master in bare.masters():
+            master.command("CONFIG", "SET", "cluster-preferred-endpoint-type", "ip")
+
+
+async def test_a_server_that_left_the_cluster_is_not_believed(bare: RedisCluster, tmp_path: Path) -> None:
+    lonely = PrivateRedis(tmp_path, "--cluster-enabled", "yes")
+    lonely.start()
+    try:
+        lonely.wait()
+        alone = f"redis+cluster://127.0.0.1:{lonely.port}"
+        for _ in range(5):  # the seeds are asked in any order
+            async with await Connection.open(f"{alone},{bare.url.partition('//')[2]}") as connection:
+                assert len(connection.masters) == len(bare.nodes)
+        with pytest.raises(StoreUnavailableError, match="which slots"):
+            await Connection.open(alone, connect_within=0.2)
+    finally:
+        lonely.kill()
 
 
 async def test_a_server_that_is_no_cluster_stops_the_start(redis_url: str) -> None:

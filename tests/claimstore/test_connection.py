@@ -78,6 +78,12 @@ async def test_closing_answers_everybody(redis_url: str) -> None:
         connection.ask("PING")
 
 
+async def test_what_the_client_library_cannot_do_is_no_answer_for_anybody() -> None:
+    """A name that is none stumbles over Python's own encoding of it, which is no error of redis-py's."""
+    with pytest.raises(StoreUnavailableError, match=r"cannot be used: .*idna"):
+        await Connection.open("redis://two..dots:6379", connect_within=0.1)
+
+
 async def test_a_script_is_sent_once_and_again_when_redis_forgot_it(connection: Connection) -> None:
     script = Script(f"return {{ARGV[1], '{connection.prefix}'}}")
     for word in (b"first", b"second"):

@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from claimbus.cli.demo.receivers import Behaviour, Receiver
+from claimbus.database.errors import DatabaseUnavailableError
 from claimbus.events.event import Event
 from consumers import lane
 from tests.consumers.house import House
@@ -86,6 +87,27 @@ async def test_an_ordered_delivery_that_waits_for_long_is_handed_back_once_in_a_
     assert all(line["count"] == 1 for line in handed_back)
     assert [request.attempt for request in receiver.received] == [1, 2]
     await eventually(lambda: not opened.unacked)
+
+
+async def test_what_waits_for_long_is_handed_back_while_the_database_is_away(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "UNACKED_AT_MOST", 0.2)
+    house.participant("AAA1")
+    await_503 = Behaviour(kind="status", status=503)
+    _, receiver = await house.endpoint("AAA1", "oms.#", behaviour=await_503, ordered=True)
+    worker = await house.worker(
+        hold_after=100, retry_ladder="60s", reconcile_every=timedelta(milliseconds=50)
+    )
+
+    async def away() -> None:
+        raise DatabaseUnavailableError("as if nobody answered")
+
+    monkeypatch.setattr(worker._roster, "reconcile", away)
+    with capture_logs() as logs:
+        await house.producer.publish(*statuses(house, 1))
+        await eventually(lambda: receiver.received)
+        await eventually(lambda: any(line.get("action") == "hand back" for line in logs))
 
 
 async def test_workers_that_start_together_share_the_ordered_endpoints(house: House) -> None:

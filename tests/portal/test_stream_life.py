@@ -4,12 +4,14 @@ import asyncio
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from claimbus.cli.settings import Settings
 from claimbus.events.stream import MAX_BODY, CloseCode
-from claimbus.portal import stream_connection
+from claimbus.portal import stream_connection, stream_window
+from claimbus.portal.stream_frames import frame_of
 from tests.claimstore.private import PrivateRedis
 from tests.claimstore.samples import noise
 from tests.portal.streams import (
@@ -311,6 +313,26 @@ async def test_an_ordered_delivery_that_waits_for_long_is_taken_up_again(
         assert (again.message_id, again.attempt) == (delivery.message_id, 2)
         await client.ack(again)
         assert len(await stage.attempts(endpoint, 2)) == 2
+
+
+async def test_a_delivery_that_we_stumble_over_comes_again_and_holds_up_no_other(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await stage.endpoint("PGAE")
+    stumbled: list[int] = []
+
+    def stumble_once(number: int, *rest: Any, **named: Any) -> bytes:  # noqa: ANN401 - what it is given
+        if not stumbled:
+            stumbled.append(number)
+            raise RuntimeError("a mistake of ours")
+        return frame_of(number, *rest, **named)
+
+    monkeypatch.setattr(stream_window, "frame_of", stumble_once)
+    async with stage.stream(endpoint, "PGAE") as client:
+        first, *others = await stage.publish("PGAE", count=3)
+        await client.ack(*await client.take(3))
+    assert stumbled
+    assert identities(client.got) == [*others, first]
 
 
 async def test_a_slow_reader_costs_a_bounded_amount_of_memory(stage: Stage) -> None:

@@ -184,7 +184,8 @@ class Bodies:
     """Serves one body over HTTPS. Answer by answer, ``breaks`` says after how many bytes it is broken off.
 
     ``handshakes`` counts connections, ``heads`` holds the requests, in lower case. ``announced`` sends the
-    length beforehand, ``keeps`` the connection open; ``silent`` answers nothing.
+    length beforehand, ``keeps`` the connection open; ``silent`` answers nothing; ``unasked`` follows each
+    answer.
     """
 
     certificates: Path
@@ -198,6 +199,7 @@ class Bodies:
     announced: bool = True
     keeps: bool = False
     silent: bool = False
+    unasked: bytes = b""
     port: int = 0
     _answering: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -227,7 +229,7 @@ class Bodies:
                     self.heads.append(head)
                     await reader.read()
                     break
-                writer.write(self.response(head).serialize())
+                writer.write(self.response(head).serialize() + self.unasked)
                 await writer.drain()
                 if not self.keeps:
                     break

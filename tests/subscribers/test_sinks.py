@@ -188,6 +188,18 @@ async def test_a_directory_that_takes_no_more_leaves_the_event_to_come_again(
     assert (out / f"{event.message_id}.json").read_bytes() == event.body
 
 
+async def test_an_event_that_cannot_be_written_leaves_no_body_on_the_stage(
+    tmp_path: Path, dedupe: Dedupe
+) -> None:
+    event, stage = received(), tmp_path / "out" / STAGE
+    sink = DirectorySink(tmp_path / "out", dedupe)
+    (stage / f"{event.message_id}.event").mkdir()  # in the way of the sidecar, which is written last
+    with sink.room() as file, pytest.raises(SinkError):
+        await sink.take(replace(event, body=None, file=file), noting(dedupe, event))
+    (stage / f"{event.message_id}.event").rmdir()
+    assert list(stage.iterdir()) == []
+
+
 @pytest.mark.parametrize("umask", [0, 0o022])
 async def test_what_it_makes_is_for_its_owner_alone(tmp_path: Path, umask: int) -> None:
     event, out = received(), tmp_path / "new" / "out"

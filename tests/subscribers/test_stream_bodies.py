@@ -51,6 +51,15 @@ async def fetched(bodies: Bodies, dataref: str = "/v1/claims/c1", claims: Claims
         return b"".join([chunk async for chunk in using.chunks(dataref)])
 
 
+async def test_what_nobody_asked_for_is_no_answer_to_the_next_question(bodies: Bodies) -> None:
+    bodies.keeps, bodies.body = True, b"another body"
+    bodies.unasked = bodies.response("").serialize()
+    bodies.body = b"the body"
+    async with aclosing(claims_of(bodies)) as claims:
+        for _ in range(3):
+            assert b"".join([chunk async for chunk in claims.chunks("/v1/claims/c1")]) == b"the body"
+
+
 async def test_a_body_is_fetched_with_our_certificate_and_token(bodies: Bodies) -> None:
     assert await fetched(bodies) == BODY
     (head,) = bodies.heads

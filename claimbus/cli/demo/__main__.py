@@ -5,12 +5,13 @@ import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, redirect_stderr
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
@@ -27,7 +28,11 @@ from claimbus.cli.demo.verdict import Verdict
 from claimbus.cli.demo.vhost import own_vhost
 from claimbus.cli.demo.view import View
 from claimbus.cli.logs import configure_logs
+from claimbus.cli.services.server import free_ports
 from claimbus.cli.settings import load
+from claimbus.database import tokens
+from claimbus.database.access import Grant, Role
+from claimbus.database.audit import Act
 from claimbus.events.errors import ClaimbusError, ConfigurationError, UnavailableError
 from producers.producer import PublishingFailedError
 
@@ -35,6 +40,8 @@ AMQP_URL, REDIS_URL, MANAGEMENT_URL = "CLAIMBUS_AMQP_URL", "CLAIMBUS_REDIS_URL",
 WORKERS: Final = 2
 WORKER: Final = "worker"
 """The name of their log."""
+
+PORTAL: Final = (sys.executable, "-m", "claimbus", "portal")
 
 PREFIX: Final = "claimbus-demo-"
 KEPT: Final = 24 * 3600.0
@@ -88,13 +95,16 @@ async def _demo(scenario: Scenario, console: Console) -> Verdict:
         async with _place(directory.name, view) as (amqp_url, own_vhost):
             redis_url = os.environ[REDIS_URL]
             settings = settings_of(scenario.plan, directory, amqp_url=amqp_url, redis_url=redis_url)
+            settings["CLAIMBUS_PORTAL_LISTEN"] = f"127.0.0.1:{free_ports(1)[0]}"
             _settle_in(settings, directory)
-            verdict = await _run(scenario, directory, view, own_vhost=own_vhost)
+            verdict = await _run(scenario, directory, view, console, own_vhost=own_vhost)
     console.print(summary(verdict, directory))
     return verdict
 
 
-async def _run(scenario: Scenario, directory: Path, view: View, *, own_vhost: bool) -> Verdict:
+async def _run(
+    scenario: Scenario, directory: Path, view: View, console: Console, *, own_vhost: bool
+) -> Verdict:
     began = time.monotonic()
     view.phase("participants", f"{len(scenario.participants)}, with their endpoints and receivers")
     view.plan(scenario.plan, scenario.expectation)
@@ -102,9 +112,24 @@ async def _run(scenario: Scenario, directory: Path, view: View, *, own_vhost: bo
         Stage.open(scenario, load(), directory, own_vhost=own_vhost) as stage,
         Run.open(stage, view) as run,
     ):
-        async with child(work(WORKERS), directory, WORKER, os.environ) as worker:
+        async with (
+            child(work(WORKERS), directory, WORKER, os.environ) as worker,
+            child(PORTAL, directory, "portal", os.environ),
+        ):
+            await _tell_where_to_look(stage, console)
             await run.carry_out(_mind(worker, directory))
         return await run.judge(time.monotonic() - began)
+
+
+async def _tell_where_to_look(stage: Stage, console: Console) -> None:
+    operator, act = Grant(frozenset({Role.OPERATOR})), Act("demo")
+    ends = act.at + timedelta(days=1)
+    _, token = await stage.database.run(
+        lambda sql: tokens.add(sql, "the demo's operator", operator, act, expires_at=ends)
+    )
+    address = f"http://{stage.wiring.settings.portal_listen}"
+    text = f"Look at it while it runs: {address} (token {token})\n"
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 async def _mind(worker: Process, directory: Path) -> None:

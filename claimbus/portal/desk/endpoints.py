@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 Change = Callable[["Connection", str, Act], Endpoint]
 
-_ALL: Final = 1_000_000
-
 _log: Final = structlog.get_logger("claimbus.portal.desk")
 
 
@@ -66,8 +64,16 @@ async def find(
     text: str = "",
 ) -> tuple[Endpoint, ...]:
     """Return those that somebody may see, by participant and name; ``text`` is in the name, URL or ID."""
-    found = await page(services, who, participant_id=participant_id, state=state, text=text, limit=_ALL)
-    return found.rows
+    seen = scope.narrowed(who, participant_id)
+    only = next(iter(seen)) if seen is not None and len(seen) == 1 else None
+    found = await services.database.read(lambda sql: endpoints.find(sql, participant_id=only, state=state))
+    wanted = text.strip().lower()
+    return tuple(
+        one
+        for one in found
+        if (seen is None or one.participant_id in seen)
+        and (not wanted or wanted in f"{one.id} {one.name} {one.url} {one.participant_id}".lower())
+    )
 
 
 async def page(
@@ -81,7 +87,7 @@ async def page(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[Endpoint]:
-    """Return them as `find` does, a page at a time."""
+    """Return them by participant and name, a page at a time."""
     seen = scope.narrowed(who, participant_id)
     return await services.database.read(
         lambda sql: directory.endpoints(

@@ -12,6 +12,7 @@ from claimbus.database.entitlements import Entitlement
 from claimbus.database.page import Page
 from claimbus.database.participants import Participant
 from claimbus.portal.desk import scope
+from claimbus.portal.problems import ForbiddenError
 from claimbus.portal.services import Services
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ _ALL: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    """A participant with all that belongs to it; ``contacts`` are its organisation's."""
+    """A participant with all that belongs to it.
+
+    ``contacts`` are its organisation's, for who acts for all of that; for others empty.
+    """
 
     participant: Participant
     contacts: tuple[str, ...]
@@ -51,9 +55,11 @@ async def get(services: Services, who: Principal, participant_id: str) -> Whole:
 
     def looking(sql: "Connection") -> Whole:
         found = scope.participant_of(sql, who, participant_id)
+        told = scope.is_for_all_of(sql, who, found.organisation_id)
+        contacts = participants.contacts_of(sql, found.organisation_id) if told else ()
         return Whole(
             participant=found,
-            contacts=participants.contacts_of(sql, found.organisation_id),
+            contacts=contacts,
             endpoints=endpoints.find(sql, participant_id=participant_id),
             entitlements=entitlements.find(sql, participant_id=participant_id),
         )
@@ -102,11 +108,16 @@ async def open_event_types(
 async def add_contact(
     services: Services, who: Principal, participant_id: str, email: str, *, reason: str = ""
 ) -> tuple[str, ...]:
-    """Let somebody be told when an endpoint is held, released or disabled; return all contacts."""
+    """Let somebody be told of the troubles of an organisation's endpoints; return all its contacts.
+
+    Raises ForbiddenError for who acts for some of its participants only: it would learn of the others'.
+    """
     scope.must_be(who, *scope.KEEPING)
 
     def adding(sql: "Connection") -> tuple[str, ...]:
         found = scope.participant_of(sql, who, participant_id)
+        if not scope.is_for_all_of(sql, who, found.organisation_id):
+            raise ForbiddenError
         participants.add_contact(sql, found.organisation_id, email, Act(who.name, reason))
         return participants.contacts_of(sql, found.organisation_id)
 

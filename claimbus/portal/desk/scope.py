@@ -58,3 +58,11 @@ def endpoint_of(sql: "Connection", who: Principal, endpoint_id: str, *, keep: bo
         raise ForbiddenError from None
     narrowed(who, found.participant_id)
     return found
+
+
+def is_for_all_of(sql: "Connection", who: Principal, organisation_id: str) -> bool:
+    """Tell whether somebody may see and do what concerns an organisation as a whole: its contacts."""
+    seen = seen_by(who)
+    return seen is None or seen.issuperset(
+        one.id for one in participants.find(sql, organisation_id=organisation_id)
+    )

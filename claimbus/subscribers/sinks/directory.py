@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -93,22 +93,34 @@ class DirectorySink(Sink):
         self._flushing.shutdown()
 
     def _write(self, event: Received) -> list[str]:
-        """Write an event's files on the stage, and through to the disk; returns their names, sidecar last."""
+        """Write an event's files on the stage, and through to the disk; returns their names, sidecar last.
+
+        Nothing is left of them when that fails: a full disk must not get fuller.
+        """
         body, contents = None, dict[str, bytes | IO[bytes]]()
         content = event.body if event.file is None else event.file
         if content is not None:
             body = event.message_id + suffix(event.datacontenttype)
             contents[body] = content
         contents[event.message_id + SIDECAR] = _sidecar(event, body)
+        try:
+            self._write_through({self._stage / name: contents[name] for name in contents})
+        except OSError:
+            for name in contents:
+                with suppress(OSError):
+                    (self._stage / name).unlink()
+            raise
+        return list(contents)
+
+    def _write_through(self, contents: Mapping[Path, bytes | IO[bytes]]) -> None:
         with ExitStack() as opened:
-            files = [opened.enter_context(_written(self._stage / name, contents[name])) for name in contents]
+            files = [opened.enter_context(_written(path, content)) for path, content in contents.items()]
             descriptors = [file.fileno() for file in files]
             if os.name == "posix":  # where names are to be flushed too; Windows does it with the files
                 descriptors.append(os.open(self._stage, os.O_RDONLY))
                 opened.callback(os.close, descriptors[-1])
             # Side by side, since file systems then write their journal once for all: a fifth of the time.
             list(self._flushing.map(os.fsync, descriptors))
-        return list(contents)
 
     def _move_noted(self, message_id: str, names: list[str]) -> None:
         try:

@@ -1,0 +1,1 @@
+"""The web pages: what UAAs and operators have open all day. They are made here, and work without scripts."""

@@ -1,0 +1,82 @@
+"""Replays: what is on its way, how far it is, and how to stop it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Literal, get_args
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from claimbus.database.access import Principal
+from claimbus.database.replay_rows import ItemState, Replay
+from claimbus.events.errors import InvalidInputError
+from claimbus.portal.desk import replays
+from claimbus.portal.pages import render, said
+from claimbus.portal.pages.parts import filtered
+from claimbus.portal.pages.routes import pages
+from claimbus.portal.pages.session import Visiting
+from claimbus.portal.pages.typed import of_address, of_form
+from claimbus.portal.services import Provided, Services
+
+Turning = Literal["pause", "resume", "cancel"]
+ITEM_STATES: Final[tuple[ItemState, ...]] = get_args(ItemState)
+
+router = pages()
+
+
+@router.get("/replays")
+async def every(request: Request, visit: Visiting, there: Provided) -> Response:
+    """List jobs, the newest first."""
+    found = await filtered(replays.find(there, visit.who, cursor=of_address(request).maybe("cursor")))
+    return render.page(request, "replays.html", status=found.status, found=found)
+
+
+@router.get("/replays/{replay_id}")
+async def one(request: Request, visit: Visiting, there: Provided, replay_id: str) -> Response:
+    """Show a job, with how far it is: asked for again every second while it runs."""
+    return await _show(request, there, visit.who, replay_id, {})
+
+
+@router.post("/replays/{replay_id}/{turning}")
+async def turn(
+    request: Request, visit: Visiting, there: Provided, replay_id: str, turning: Turning
+) -> Response:
+    """Pause, resume or cancel a job."""
+    typed = await of_form(request)
+    reason = typed.text("reason")
+    doing: Mapping[Turning, Callable[[], Awaitable[Replay]]] = {
+        "pause": lambda: replays.pause(there, visit.who, replay_id, reason=reason),
+        "resume": lambda: replays.resume(
+            there, visit.who, replay_id, keep_going=typed.ticked("keep_going"), reason=reason
+        ),
+        "cancel": lambda: replays.cancel(there, visit.who, replay_id, reason=reason),
+    }
+    try:
+        await doing[turning]()
+    except InvalidInputError as wrong:
+        return await _show(request, there, visit.who, replay_id, {wrong.field: wrong.reason})
+    words = {"pause": "paused-replay", "resume": "resumed", "cancel": "cancelled"}
+    return said.back(f"/replays/{replay_id}", words[turning])
+
+
+async def _show(
+    request: Request, there: Services, who: Principal, replay_id: str, errors: Mapping[str, str]
+) -> Response:
+    typed = of_address(request)
+    wanted = tuple(state for state in ITEM_STATES if state in typed.all("state")) or None
+    (job, progress), items = await asyncio.gather(
+        replays.get(there, who, replay_id),
+        filtered(replays.items(there, who, replay_id, wanted, cursor=typed.maybe("cursor"))),
+    )
+    return render.page(
+        request,
+        "replay.html",
+        status=422 if errors else items.status,
+        job=job,
+        progress=progress,
+        items=items,
+        item_states=ITEM_STATES,
+        typed=typed,
+        errors=errors,
+        is_live=job.state in ("running", "sent"),
+    )

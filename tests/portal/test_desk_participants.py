@@ -1,0 +1,31 @@
+"""What of a participant is whose to see."""
+
+import pytest
+
+from claimbus.database import access, participants
+from claimbus.database.access import Principal, Role
+from claimbus.portal.desk import participants as desk
+from claimbus.portal.problems import ForbiddenError
+from tests.portal.portals import ACT, Portal
+
+
+def uaa_of(portal: Portal, *, participant: str | None = None, organisation: str | None = None) -> Principal:
+    token = portal.token(Role.UAA, participant=participant, organisation=organisation)
+    with portal.services.database.snapshot() as sql:
+        found = access.by_token(sql, token, ACT.at)
+    assert found is not None
+    return found
+
+
+async def test_contacts_are_for_who_acts_for_the_whole_organisation(portal: Portal) -> None:
+    for name in ("PCG1", "PCG2"):
+        portal.participant(name, organisation="Pacific")
+    with portal.services.database.transaction() as sql:
+        participants.add_contact(sql, "Pacific", "jane@pacific.example", ACT)
+    of_one, of_all = uaa_of(portal, participant="PCG1"), uaa_of(portal, organisation="Pacific")
+    assert (await desk.get(portal.services, of_one, "PCG1")).contacts == ()
+    with pytest.raises(ForbiddenError):
+        await desk.add_contact(portal.services, of_one, "PCG1", "mallory@pacific.example")
+    assert (await desk.get(portal.services, of_all, "PCG1")).contacts == ("jane@pacific.example",)
+    added = await desk.add_contact(portal.services, of_all, "PCG1", "joe@pacific.example")
+    assert set(added) == {"jane@pacific.example", "joe@pacific.example"}

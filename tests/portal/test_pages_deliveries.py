@@ -1,0 +1,130 @@
+"""The pages of deliveries: found, looked at, downloaded, sent once more."""
+
+import csv
+import re
+
+import pytest
+
+from tests.deadletters.stage import event
+from tests.portal.portals import Portal
+from tests.portal.seeding import HTML, attempt, cemetery, endpoint, logged_in, record, text, uaa
+
+
+@pytest.fixture(autouse=True)
+def pgae(portal: Portal) -> None:
+    portal.participant("PGAE")
+
+
+async def test_before_the_first_delivery_the_page_says_what_will_be_there(portal: Portal) -> None:
+    async with uaa(portal) as visitor:
+        assert "Nothing was delivered yet" in text(await visitor.get("/deliveries"))
+        assert "Nothing is like that" in text(await visitor.get("/deliveries?partitionkey=1"))
+
+
+async def test_attempts_are_found_by_outage_type_verdict_endpoint_and_time(portal: Portal) -> None:
+    one, other = endpoint(portal, name="one"), endpoint(portal, name="other")
+    record(
+        portal,
+        attempt(one, partitionkey="111"),
+        attempt(one, partitionkey="222", verdict="failed", status=503, type="market.dam.closed"),
+        attempt(other, partitionkey="333", started_ms=1_700_000_000_000),
+    )
+    async with uaa(portal) as visitor:
+        for query, found in (
+            ("", {"111", "222", "333"}),
+            ("partitionkey=111", {"111"}),
+            ("type=market.dam.closed", {"222"}),
+            ("verdict=failed", {"222"}),
+            (f"endpoint={other.id}", {"333"}),
+            ("participant=PGAE&until=2024-01-01T00:00", {"333"}),
+            ("since=2024-01-01T00:00&message=evt_1", {"111", "222"}),
+        ):
+            page = text(await visitor.get(f"/deliveries?{query}"))
+            assert {key for key in ("111", "222", "333") if f">{key} <small>no. 3" in page} == found
+            lines = (await visitor.get(f"/deliveries.csv?{query}")).body.decode().splitlines()
+            assert {row["partitionkey"] for row in csv.DictReader(lines)} == found
+
+
+async def test_a_filter_that_cannot_be_read_is_told_at_its_field(portal: Portal) -> None:
+    async with uaa(portal) as visitor:
+        got = await visitor.get("/deliveries?since=soon&partitionkey=kept")
+        assert got.status == 422
+        assert "'soon' is no date and time" in text(got)
+        assert 'value="kept"' in text(got)
+        assert (await visitor.get("/deliveries?cursor=x")).status == 422
+        assert (await visitor.get("/deliveries.csv?until=soon")).status == 422
+
+
+async def test_more_than_a_page_is_led_on_to_with_the_filters_kept(portal: Portal) -> None:
+    one = endpoint(portal)
+    record(portal, *(attempt(one, started_ms=1_700_000_000_000 + n, sequence=n) for n in range(60)))
+    async with uaa(portal) as visitor:
+        first = text(await visitor.get("/deliveries?verdict=delivered"))
+        [following] = re.findall(r'href="([^"]+)" rel="next"', first)
+        assert "verdict=delivered" in following
+        second = text(await visitor.get(f"/deliveries{following}"))
+        assert (first.count("no. "), second.count("no. ")) == (50, 10)
+
+
+async def test_a_delivery_shows_each_attempt_with_its_answer_as_text(portal: Portal) -> None:
+    one = endpoint(portal, url="https://one.invalid/")
+    record(
+        portal,
+        attempt(one, started_ms=1, verdict="failed", status=502, next="retry 5s", answer_head=HTML.encode()),
+        attempt(one, started_ms=2, attempt=2, replay="rp_1"),
+    )
+    async with uaa(portal) as visitor:
+        got = await visitor.get(f"/deliveries/{one.id}/evt_1")
+        assert b"<script>alert" not in got.body
+        assert b"<img src=x" not in got.body
+        page = text(got)
+        for said in ("HTTP 502", HTML, "retry 5s", "HTTP 204", "ce-id: %C3%A4%201", "ce-sequence: 3"):
+            assert said in page
+        for said in ("webhook-id: evt_1", "claimbus-attempt: 2", "claimbus-replay: rp_1", "(not kept)"):
+            assert said in page
+        assert "whsec_" not in page
+
+
+async def test_what_was_never_tried_is_told(portal: Portal) -> None:
+    one = endpoint(portal)
+    async with uaa(portal) as visitor:
+        assert (await visitor.get(f"/deliveries/{one.id}/evt_2")).status == 404
+
+
+async def test_a_delivery_is_sent_once_more_with_a_reason(portal: Portal) -> None:
+    one = endpoint(portal)
+    sent = event("PGAE")
+    [ticket] = await cemetery(portal).tickets(sent)
+    record(portal, attempt(one, message_id=sent.identity, claim_id=ticket.claim_id, type=sent.type))
+    async with uaa(portal) as visitor:
+        await visitor.post(
+            f"/endpoints/{one.id}/settings", {"name": "two"}
+        )  # its queue is there from then on
+        here = f"/deliveries/{one.id}/{sent.identity}"
+        refused = await visitor.post(f"{here}/resend")
+        assert refused.status == 422
+        assert "say why it is sent once more" in text(refused)
+        got = await visitor.post(f"{here}/resend", {"reason": "they lost it"})
+        assert got.headers["location"] == f"{here}?said=resent"
+        assert "Sent once more." in text(await visitor.get(got.headers["location"]))
+        assert "they lost it" in text(await visitor.get("/audit"))
+
+
+async def test_what_became_a_dead_letter_leads_to_it(portal: Portal) -> None:
+    one = endpoint(portal)
+    [letter] = await cemetery(portal).bury(one)
+    record(portal, attempt(one, message_id=letter.message_id, verdict="rejected", next="dead letter"))
+    async with uaa(portal) as visitor:
+        page = text(await visitor.get(f"/deliveries/{one.id}/{letter.message_id}"))
+        assert f'href="/letters/{letter.id}"' in page
+        assert f'href="/letters/replay/choose?id={letter.id}"' in page
+
+
+async def test_no_cell_of_the_download_is_a_formula(portal: Portal) -> None:
+    one = endpoint(portal)
+    record(portal, attempt(one, detail="=1+1"))
+    async with logged_in(portal) as visitor:
+        got = await visitor.get("/deliveries.csv")
+        assert got.headers["content-type"] == "text/csv; charset=utf-8"
+        assert "attachment" in got.headers["content-disposition"]
+        assert b",'=1+1," in got.body

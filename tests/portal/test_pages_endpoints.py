@@ -1,0 +1,285 @@
+"""The pages of endpoints, as a UAA uses them."""
+
+import re
+
+import pytest
+
+from claimbus.database import endpoints, holds
+from claimbus.database.access import Role
+from claimbus.database.holds import HoldEvent
+from tests.portal.portals import ACT, Portal
+from tests.portal.seeding import HTML, attempt, endpoint, logged_in, record, text, uaa
+from tests.waiting import eventually
+
+
+@pytest.fixture(autouse=True)
+def pgae(portal: Portal) -> None:
+    portal.participant("PGAE")
+
+
+async def test_who_has_nothing_yet_is_led_to_adding(portal: Portal) -> None:
+    async with uaa(portal) as visitor:
+        page = text(await visitor.get("/endpoints"))
+        assert "Nothing receives yet" in page
+        assert 'href="/endpoints/new"' in page
+
+
+async def test_the_list_shows_health_at_a_glance(portal: Portal) -> None:
+    one = endpoint(portal, name="busy")
+    record(portal, attempt(one), attempt(one), attempt(one, verdict="failed", status=503))
+    async with uaa(portal) as visitor:
+        page = text(await visitor.get("/endpoints"))
+        assert "2 delivered and 1 failed in 24 hours" in page
+        assert "active" in page
+
+
+async def test_a_held_endpoint_says_since_when_and_why(portal: Portal) -> None:
+    one = endpoint(portal)
+    for _ in range(5):
+        await portal.services.holds.failed(one.id)
+    with portal.services.database.transaction() as sql:
+        holds.record(sql, HoldEvent(one.id, "held", ACT.at, "5 failures in a row: timeout"))
+    async with uaa(portal) as visitor:
+        for path in ("/endpoints", f"/endpoints/{one.id}"):
+            page = text(await visitor.get(path))
+            assert "5 failures in a row: timeout" in page
+            assert "held" in page
+
+
+async def test_a_long_list_comes_by_pages_and_by_filters(portal: Portal) -> None:
+    with portal.services.database.transaction() as sql:
+        for number in range(60):
+            endpoints.add(sql, "PGAE", ACT, kind="stream", name=f"number {number:03}")
+    async with uaa(portal) as visitor:
+        first = text(await visitor.get("/endpoints"))
+        [following] = re.findall(r'href="([^"]+)" rel="next"', first)
+        second = text(await visitor.get(f"/endpoints{following}"))
+        assert (first.count("number 0"), second.count("number 0")) == (50, 10)
+        assert "number 007" in text(await visitor.get("/endpoints?text=MBER+007&kind=stream"))
+        assert "No endpoint is like that" in text(await visitor.get("/endpoints?text=nowhere"))
+        assert "No endpoint is like that" in text(await visitor.get("/endpoints?kind=webhook"))
+        assert (await visitor.get("/endpoints?cursor=x")).status == 422
+
+
+async def test_a_stream_is_added_with_what_was_picked(portal: Portal) -> None:
+    async with uaa(portal) as visitor:
+        page = await visitor.get("/endpoints/new")
+        assert b"oms.resource-outage.created" in page.body
+        fields = {
+            "kind": "stream",
+            "name": "Control room",
+            "subscription": ["oms.#", "market.dam.closed"],
+            "patterns": "*.*.cancelled",
+            "mode": "claim",
+            "ordered": "yes",
+            "age_limit_s": "1.5",
+            "schema_version": "1",
+        }
+        got = await visitor.post("/endpoints/new", fields)
+        assert got.status == 200
+        assert "claimbus subscribe" in text(got)
+    [added] = await portal.services.database.read(endpoints.find)
+    assert added.subscriptions == ("*.*.cancelled", "market.dam.closed", "oms.#")
+    assert (added.mode, added.ordered, added.age_limit_s, added.schema_version) == ("claim", True, 5400, 1)
+
+
+async def test_a_webhook_whose_receiver_is_not_there_gets_its_secret_and_plain_words(portal: Portal) -> None:
+    async with uaa(portal) as visitor:
+        fields = {"kind": "webhook", "name": "desk", "url": "https://nowhere.invalid/", "subscription": "#"}
+        got = await visitor.post("/endpoints/new", fields)
+        page = text(got)
+        [added] = await portal.services.database.read(endpoints.find)
+        assert added.secrets[0].value in page
+        assert "the host has no address; is its name spelled right?" in page
+        assert "claimbus.subscribers import" in page
+        again = await visitor.post(f"/endpoints/{added.id}/verify")
+        assert "the host has no address" in text(again)
+        assert added.secrets[0].value not in text(again)
+        assert added.secrets[0].value not in text(await visitor.get(f"/endpoints/{added.id}"))
+
+
+WRONG = (
+    ({"url": "http://clear.example/"}, "url", "must begin with https://"),
+    ({"url": "https://127.0.0.1:443/"}, "url", ""),
+    ({"name": ""}, "name", "is no name"),
+    ({"rate_limit": "many"}, "rate_limit", "'many' is no number"),
+    ({"concurrency": "999"}, "concurrency", "from 1 to 256"),
+    ({"age_limit_s": "9999"}, "age_limit_s", "720 hours"),
+    ({"patterns": "OMS.#"}, "patterns", "is no word"),
+    ({"ca_pem": "no certificate"}, "ca_pem", "PEM"),
+)
+
+
+async def test_what_is_wrong_is_told_at_its_field_and_the_rest_stays(portal: Portal) -> None:
+    usual = {
+        "kind": "webhook",
+        "name": "kept name",
+        "url": "https://kept.invalid/",
+        "subscription": "market.#",
+    }
+    async with uaa(portal) as visitor:
+        for fields, field, reason in WRONG:
+            got = await visitor.post("/endpoints/new", usual | fields)
+            page = text(got)
+            assert got.status == 422
+            wrong = re.search(rf'<p class="field wrong">\s*<label for="f-{field}".*?</p>', page, re.DOTALL)
+            assert wrong is not None
+            assert reason in wrong[0]
+            assert re.search(r'value="market\.#" checked', page)
+            assert field == "name" or 'value="kept name"' in page
+    assert not await portal.services.database.read(endpoints.find)
+
+
+async def test_a_name_that_is_taken_is_told_at_its_field(portal: Portal) -> None:
+    endpoint(portal, name="one")
+    async with uaa(portal) as visitor:
+        got = await visitor.post("/endpoints/new", {"kind": "stream", "name": "one"})
+        assert got.status == 422
+        assert "has an endpoint 'one' already" in text(got)
+
+
+async def test_who_keeps_several_participants_says_whose_it_is(portal: Portal) -> None:
+    portal.participant("PGAE_TWO", organisation="PGAE Inc")
+    async with uaa(portal) as visitor:
+        assert '<option value="PGAE_TWO"' in text(await visitor.get("/endpoints/new"))
+        assert (await visitor.post("/endpoints/new", {"kind": "stream", "name": "one"})).status == 422
+        fields = {"kind": "stream", "name": "one", "participant": "PGAE_TWO"}
+        assert (await visitor.post("/endpoints/new", fields)).status == 200
+    [added] = await portal.services.database.read(endpoints.find)
+    assert added.participant_id == "PGAE_TWO"
+
+
+async def test_settings_are_changed_and_only_they(portal: Portal) -> None:
+    one = endpoint(portal, concurrency=3)
+    async with uaa(portal) as visitor:
+        fields = {"name": "another", "concurrency": "3", "latest_only": "yes", "age_limit_s": "72"}
+        got = await visitor.post(f"/endpoints/{one.id}/settings", fields)
+        assert (got.status, got.headers["location"]) == (303, f"/endpoints/{one.id}?said=saved")
+        assert "Saved." in text(await visitor.get(got.headers["location"]))
+        wrong = await visitor.post(
+            f"/endpoints/{one.id}/settings", fields | {"name": "kept", "rate_limit": "0"}
+        )
+        assert wrong.status == 422
+        assert 'value="kept"' in text(wrong)
+        assert "must be a number from" in text(wrong)
+    now = await portal.services.database.read(lambda sql: endpoints.get(sql, one.id))
+    assert (now.name, now.latest_only, now.concurrency, now.revision) == ("another", True, 3, 2)
+
+
+async def test_subscriptions_become_what_is_picked(portal: Portal) -> None:
+    one = endpoint(portal, subscriptions=("oms.#", "*.*.ended"))
+    async with uaa(portal) as visitor:
+        page = text(await visitor.get(f"/endpoints/{one.id}"))
+        assert re.search(r'value="oms\.#" checked', page)
+        assert 'value="*.*.ended"' in page
+        fields = {"subscription": ["market.#"], "patterns": "*.*.ended *.*.closed"}
+        assert (await visitor.post(f"/endpoints/{one.id}/subscriptions", fields)).status == 303
+        wrong = await visitor.post(f"/endpoints/{one.id}/subscriptions", {"patterns": "a.b"})
+        assert wrong.status == 422
+        assert 'value="a.b"' in text(wrong)
+    now = await portal.services.database.read(lambda sql: endpoints.get(sql, one.id))
+    assert now.subscriptions == ("*.*.closed", "*.*.ended", "market.#")
+
+
+async def test_an_endpoint_is_paused_and_resumed(portal: Portal) -> None:
+    one = endpoint(portal)
+    async with uaa(portal) as visitor:
+        got = await visitor.post(f"/endpoints/{one.id}/pause")
+        assert got.headers["location"] == f"/endpoints/{one.id}?said=paused"
+        assert "Resume" in text(await visitor.get(got.headers["location"]))
+        assert (await visitor.post(f"/endpoints/{one.id}/resume")).status == 303
+        refused = await visitor.post(f"/endpoints/{one.id}/resume", {"reason": "again"})
+        assert refused.status == 303  # it goes on already
+        assert (await visitor.post(f"/endpoints/{one.id}/explode")).status == 422
+
+
+async def test_a_new_secret_is_shown_once(portal: Portal) -> None:
+    one = endpoint(portal, url="https://one.invalid/")
+    async with uaa(portal) as visitor:
+        shown = text(await visitor.post(f"/endpoints/{one.id}/rotate-secret"))
+        now = await portal.services.database.read(lambda sql: endpoints.get(sql, one.id))
+        assert now.secrets[0].value in shown
+        assert now.secrets[0].value not in text(await visitor.get(f"/endpoints/{one.id}"))
+
+
+async def test_one_is_removed_by_typing_its_name(portal: Portal) -> None:
+    one = endpoint(portal, name="Control room")
+    async with uaa(portal) as visitor:
+        wrong = await visitor.post(f"/endpoints/{one.id}/remove", {"name": "control"})
+        assert wrong.status == 422
+        assert "type Control room to remove it" in text(wrong)
+        gone = await visitor.post(f"/endpoints/{one.id}/remove", {"name": "Control room"})
+        assert gone.headers["location"] == "/endpoints?said=removed"
+        assert "It was removed." in text(await visitor.get(f"/endpoints/{one.id}"))
+
+
+async def test_a_test_event_is_watched_until_it_arrives(portal: Portal) -> None:
+    one = endpoint(portal)
+    async with uaa(portal) as visitor:
+        await visitor.post(
+            f"/endpoints/{one.id}/settings", {"name": "two"}
+        )  # its queue is there from then on
+        led = await visitor.post(f"/endpoints/{one.id}/test")
+        assert led.status == 303
+        here = led.headers["location"]
+        waiting = text(await visitor.get(here))
+        assert f'hx-get="{here}?asked=1" hx-trigger="every 1s"' in waiting
+        message_id = here.rpartition("/")[2]
+        record(portal, attempt(one, message_id=message_id, type="system.endpoint.test"))
+        arrived = text(await visitor.get(here))
+        assert "It arrived." in arrived
+        assert "hx-trigger" not in arrived
+        assert "hx-trigger" not in text(await visitor.get(f"/endpoints/{one.id}/tests/evt_none?asked=300"))
+
+
+async def test_what_was_missed_is_recovered_since_a_time(portal: Portal) -> None:
+    one = endpoint(portal)
+    async with uaa(portal) as visitor:
+        for fields, reason in (
+            ({"since": ""}, "say from when on"),
+            ({"since": "yesterday"}, "is no date and time"),
+            ({"since": "2999-01-01T00:00"}, "is not in the past"),
+            ({"since": "2026-01-02T00:00", "until": "2026-01-01T00:00"}, "is not later"),
+        ):
+            wrong = await visitor.post(f"/endpoints/{one.id}/recover", {"type": "oms.#"} | fields)
+            assert wrong.status == 422
+            assert reason in text(wrong)
+            assert 'value="oms.#"' in text(wrong)
+        got = await visitor.post(f"/endpoints/{one.id}/recover", {"since": "2026-01-02T00:00"})
+        assert got.headers["location"] == f"/endpoints/{one.id}?said=recovering"
+
+        async def is_over() -> bool:
+            page = text(await visitor.get(f"/endpoints/{one.id}"))
+            return ">done</span>" in page or ">failed</span>" in page
+
+        await eventually(is_over)
+
+
+async def test_odd_names_and_urls_are_text_and_nothing_else(portal: Portal) -> None:
+    one = endpoint(portal, name=HTML, url="https://odd.example/?a=%3Cb%3E&b=\"'<b>")
+    async with uaa(portal) as visitor:
+        for path in ("/endpoints", f"/endpoints/{one.id}", "/deliveries", "/audit"):
+            body = (await visitor.get(path)).body
+            assert b"<script>alert" not in body
+            assert b"<img src=x" not in body
+        assert HTML in text(await visitor.get("/endpoints"))
+
+
+async def test_who_may_only_look_is_shown_no_forms(portal: Portal) -> None:
+    one = endpoint(portal)
+    async with logged_in(portal, Role.PARTICIPANT, participant="PGAE") as visitor:
+        page = text(await visitor.get(f"/endpoints/{one.id}"))
+        assert f'action="/endpoints/{one.id}' not in page
+        assert (await visitor.get("/endpoints/new")).status == 403
+        assert (await visitor.post("/endpoints/new", {"kind": "stream", "name": "x"})).status == 403
+        assert (await visitor.post(f"/endpoints/{one.id}/pause")).status == 403
+
+
+async def test_an_operator_disables_with_a_reason(portal: Portal) -> None:
+    one = endpoint(portal)
+    async with logged_in(portal) as visitor:
+        assert (await visitor.post(f"/endpoints/{one.id}/disable")).status == 422
+        assert (await visitor.post(f"/endpoints/{one.id}/disable", {"reason": "floods"})).status == 303
+        assert "It is disabled: floods" in text(await visitor.get(f"/endpoints/{one.id}"))
+        assert (await visitor.post(f"/endpoints/{one.id}/enable")).status == 303
+        assert (await visitor.get("/endpoints/ep_none")).status == 404
