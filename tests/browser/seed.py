@@ -30,7 +30,7 @@ from tests.deadletters.stage import Cemetery
 
 DAY: Final = timedelta(days=1)
 OPERATOR: Final = Act("Ingrid Operator", "to try the pages")
-HTML: Final = "<h1>Bad Gateway</h1><script>document.title='taken over'</script><img src=x onerror=alert(1)>"
+HTML: Final = "<h1>Bad Gateway</h1><script>document.title='mine'</script><img src=x onerror=alert(1)>"
 ODD: Final = "{{ 7 * 7 }} \"' onmouseover=alert(1)"
 LONG: Final = (
     "A cooperative with so long a name that no table has a column for it, of Überlandwerk & Sons, Ltd."

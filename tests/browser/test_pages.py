@@ -102,7 +102,7 @@ async def test_everybody_can_use_it(name: str, operator: Visit, uaa: Visit, town
     if PICTURES:
         await _picture(page, looked, Path(PICTURES))
     found = []
-    for scheme, width in (("dark", NARROW), ("light", WIDE)):
+    for scheme, width in (("dark", NARROW), ("light", WIDE)):  # in this order: wide, the menu is there again
         await _turn(page, scheme, width)
         found += [f"{scheme}, {width}: {line}" for line in await findings(page)]
         found += await _beyond(page)
@@ -137,6 +137,19 @@ async def test_a_dialog_is_opened_left_and_answered_by_keyboard(uaa: Visit, town
     await page.get_by_text("Paused. Its queue keeps everything that comes.").wait_for()
     await page.get_by_role("button", name="Resume").click()
     await page.get_by_text("It goes on.").wait_for()
+
+
+async def test_the_menu_is_folded_where_it_is_narrow_and_always_there_where_it_is_wide(uaa: Visit) -> None:
+    page = await uaa.open("/endpoints")
+    link = page.get_by_role("link", name="Audit")
+    await link.wait_for()
+    await _turn(page, "light", NARROW)
+    await link.wait_for(state="hidden")
+    await page.get_by_text("Menu").click()
+    await link.click()
+    await page.wait_for_url("**/audit")
+    await _turn(page, "light", WIDE)
+    await link.wait_for()
 
 
 async def test_what_is_chosen_by_hand_stays_light_or_dark(uaa: Visit) -> None:

@@ -30,6 +30,7 @@ OPERATOR_NAV: Final = (
     ("/replays", "Replays"),
     ("/participants", "Participants"),
     ("/journal", "Journal"),
+    ("/parked", "Parked events"),
     ("/notices/new", "Notices"),
     ("/events", "Event types"),
     ("/audit", "Audit"),

@@ -58,7 +58,8 @@ for (const live of document.querySelectorAll("[data-live]")) {
   source.addEventListener("end", () => { source.close(); location.reload(); });
 }
 
-// On a narrow screen the menu begins closed.
-if (matchMedia("(max-width: 899px)").matches) {
-  for (const burger of document.querySelectorAll("details.burger")) burger.open = false;
-}
+// On a narrow screen the menu is closed, until somebody opens it; on a wide one it cannot be closed.
+const narrow = matchMedia("(max-width: 899px)");
+const fold = () => { for (const burger of document.querySelectorAll("details.burger")) burger.open = !narrow.matches; };
+narrow.addEventListener("change", fold);
+fold();
