@@ -1,5 +1,6 @@
 """Where Redis is: one server, the master that sentinels name, or a cluster; and how to connect there."""
 
+import re
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -55,9 +56,9 @@ def parse_address(url: str, tls: ssl.SSLContext | None = None) -> Address:
     try:
         match scheme:
             case "redis+sentinel" | "rediss+sentinel":
-                return _sentinel(urlsplit(f"redis://{rest}"), _secured(scheme, tls))
+                return _sentinel(*_split(rest), _secured(scheme, tls))
             case "redis+cluster" | "rediss+cluster":
-                return _cluster(urlsplit(f"redis://{rest}"), _secured(scheme, tls))
+                return _cluster(*_split(rest), _secured(scheme, tls))
         settings: Settings = dict(parse_url(url))
     except ValueError:
         raise ConfigurationError(SETTING, _SHAPE) from None
@@ -82,7 +83,15 @@ def show(host: Host) -> str:
     return f"{host[0]}:{host[1]}"
 
 
-def _sentinel(parts: SplitResult, secured: Settings) -> Address:
+def _split(rest: str) -> tuple[str, SplitResult]:
+    """Return the hosts, and all of the URL but them: several, one in brackets, are no URL to urllib."""
+    place = re.match(r"[^/?#]*", rest)
+    netloc = place[0] if place else ""
+    credentials, at, hosts = netloc.rpartition("@")
+    return hosts, urlsplit(f"redis://{credentials}{at}host{rest[len(netloc) :]}")
+
+
+def _sentinel(hosts: str, parts: SplitResult, secured: Settings) -> Address:
     service, _, database = parts.path.strip("/").partition("/")
     query = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
     user, password = query.pop("sentinel_username", None), query.pop("sentinel_password", None)
@@ -91,21 +100,21 @@ def _sentinel(parts: SplitResult, secured: Settings) -> Address:
     return Address(
         "sentinel",
         {"db": int(database or 0), **secured, **_credentials(parts.username, parts.password)},
-        _hosts(parts.netloc, 26379),
+        _hosts(hosts, 26379),
         unquote(service),
         {**secured, "username": user, "password": password},
     )
 
 
-def _cluster(parts: SplitResult, secured: Settings) -> Address:
+def _cluster(hosts: str, parts: SplitResult, secured: Settings) -> Address:
     if parts.path.strip("/") not in ("", "0") or parts.query:
         raise ValueError
     settings = {**secured, **_credentials(parts.username, parts.password)}
-    return Address("cluster", settings, _hosts(parts.netloc, 6379))
+    return Address("cluster", settings, _hosts(hosts, 6379))
 
 
-def _hosts(netloc: str, port: int) -> list[Host]:
-    hosts = [urlsplit(f"//{one}") for one in netloc.rpartition("@")[2].split(",")]
+def _hosts(listed: str, port: int) -> list[Host]:
+    hosts = [urlsplit(f"//{one}") for one in listed.split(",")]
     if not all(one.hostname for one in hosts):
         raise ValueError
     return [(one.hostname or "", one.port or port) for one in hosts]

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from claimbus.events.errors import InvalidInputError
 
-REVISION: Final = "0006"
+REVISION: Final = "0007"
 """The newest migration, so that a start need not load Alembic to see that there is nothing to do."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -215,6 +215,7 @@ attempts = Table(
     Column("sequence", BigInteger),
     Index("ix_attempts_by_endpoint", "endpoint_id", "started_ms", "id", "verdict"),
     Index("ix_attempts_by_message", "message_id", "endpoint_id"),
+    Index("ix_attempts_by_outage", "partitionkey", "started_ms"),
     sqlite_with_rowid=False,
 )
 

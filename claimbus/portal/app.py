@@ -60,7 +60,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.readiness = health.Readiness(services)
-    problems.install(app)
+    problems.install(app, render.problem)
     for router in ROUTERS:
         app.include_router(router)
     openapi.describe(app)

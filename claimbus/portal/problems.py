@@ -1,6 +1,6 @@
 """Every error's one way out: a problem document (RFC 9457), without secrets or insides."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from claimbus.database.errors import DuplicateError, NotFoundError
@@ -63,6 +63,10 @@ class ForbiddenError(ProblemError):
         super().__init__(403, "this is not open to you")
 
 
+AsPage = Callable[[Request, ProblemError], Awaitable[Response]]
+"""Makes the page of a problem."""
+
+
 def answer(problem: ProblemError) -> Response:
     """Return the problem document."""
     document = {
@@ -102,8 +106,9 @@ def problem_of(error: Exception) -> ProblemError:
             return ProblemError(500, "something went wrong here")
 
 
-def install(app: FastAPI) -> None:
-    """Let every error of an application leave as a problem document."""
+def install(app: FastAPI, as_page: AsPage) -> None:
+    """Let every error of an application leave as a problem document, and as a page to who looks for one."""
+    app.state.as_page = as_page
     for kind in (ClaimbusError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answered)
 
@@ -112,7 +117,16 @@ async def _answered(connection: HTTPConnection, error: Exception) -> Response:
     problem = problem_of(error)
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("failed", path=connection.url.path, status=problem.status, reason=str(error))
+    if isinstance(connection, Request) and _looks_for_a_page(connection):
+        as_page: AsPage = connection.app.state.as_page
+        return await as_page(connection, problem)
     return answer(problem)
+
+
+def _looks_for_a_page(request: Request) -> bool:
+    """Tell a browser that was given a wrong address from a program: it asks for HTML first."""
+    accepted = request.headers.get("accept", "")
+    return accepted.startswith("text/html") and not request.url.path.startswith("/v1/")
 
 
 def _status(error: InvalidInputError) -> int:

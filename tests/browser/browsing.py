@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Page,
+    Request,
+    async_playwright,
+)
 
 from claimbus.cli.development import browser_program
 
@@ -61,11 +69,16 @@ class Visit:
         self.context.on("console", self._said)
         self.context.on("weberror", lambda error: self.faults.append(f"{error.page}: {error.error}"))
         self.context.on("request", self._asked)
+        self.context.on("dialog", self._interrupted)
 
     def _said(self, message: ConsoleMessage) -> None:
         # A page with another status is an error to the console; what the tests expect of it they say.
         if message.type == "error" and "Failed to load resource" not in message.text:
             self.faults.append(f"{message.page and message.page.url}: {message.text}")
+
+    async def _interrupted(self, dialog: Dialog) -> None:
+        self.faults.append(f"a dialog that says {dialog.message}")
+        await dialog.dismiss()
 
     def _asked(self, request: Request) -> None:
         target = urlsplit(request.url)

@@ -111,6 +111,26 @@ async def test_everybody_can_use_it(name: str, operator: Visit, uaa: Visit, town
     assert visit.faults == []
 
 
+async def test_what_others_wrote_is_shown_and_never_run(operator: Visit, town: Town) -> None:
+    letter = town.letters["html"][0]
+    for path in (
+        f"/letters/{letter.id}",
+        f"/deliveries/{letter.endpoint_id}/{letter.message_id}",
+        f"/endpoints/{letter.endpoint_id}",
+        "/letters/groups",
+        "/endpoints",
+        "/participants",
+        "/participants/ODD_ONE",
+        "/audit",
+    ):
+        page = await operator.open(path)
+        assert "mine" not in await page.title()
+        assert await page.locator("main img, main script, main [onmouseover]").count() == 0, path
+        text = await page.text_content("main")
+        assert any(whole in (text or "") for whole in ("<img src=x", "{{ 7 * 7 }}", "ODD_ONE")), path
+    assert operator.faults == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_everybody_can_log_in(scheme: str, browser: Browser, seeded: System) -> None:
     for width in (NARROW, WIDE):

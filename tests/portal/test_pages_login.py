@@ -137,6 +137,32 @@ async def test_a_page_loads_nothing_from_elsewhere_and_is_kept_nowhere(portal: P
             assert (await visitor.get(address)).status == 200
 
 
+async def test_a_wrong_address_is_told_as_a_page_to_browsers_and_as_a_document_to_programs(
+    portal: Portal,
+) -> None:
+    async with visiting(portal) as visitor:
+        page = await visitor.get("/nope", accept="text/html,application/xhtml+xml")
+        assert (page.status, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        for address, accept in (("/nope", "*/*"), ("/v1/nope", "text/html")):
+            document = await visitor.get(address, accept=accept)
+            assert (document.status, document.headers["content-type"]) == (404, "application/problem+json")
+
+
+async def test_our_own_mistake_is_told_as_a_page_without_its_insides(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(*_: object) -> bool:
+        raise RuntimeError("the insides")
+
+    async with visiting(portal) as visitor:
+        await visitor.log_in(portal.token(Role.OPERATOR))
+        monkeypatch.setattr("claimbus.portal.desk.audit.find", mistaken)
+        got = await visitor.get("/audit")
+        assert (got.status, got.headers["content-type"]) == (500, "text/html; charset=utf-8")
+        assert b"the insides" not in got.body
+
+
 async def test_a_session_in_use_lives_on_and_an_idle_one_ends(
     portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from claimbus.database.access import Principal, Role
 from claimbus.database.schema import moment_of
 from claimbus.deadletters.legible import harmless
 from claimbus.events.markets import PACIFIC
+from claimbus.portal.pages import security
 from claimbus.portal.pages.said import NAME, SAID
 from claimbus.portal.pages.session import LoginRequiredError, Visit, visit_of
 from claimbus.portal.problems import ProblemError
@@ -77,7 +78,7 @@ async def problem(request: Request, found: ProblemError) -> Response:
         request.state.visit = None
     answer = page(request, "problem.html", status=found.status, problem=found)
     answer.headers.update(found.headers or {})
-    return answer
+    return security.secured(answer)
 
 
 def static() -> StaticFiles:

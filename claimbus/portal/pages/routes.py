@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import quote
 
+import structlog
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -16,6 +17,8 @@ from claimbus.portal import problems
 from claimbus.portal.pages import render, security
 from claimbus.portal.pages.session import LoginRequiredError, visit_of
 from claimbus.portal.problems import ProblemError
+
+_log = structlog.get_logger("claimbus.portal.pages")
 
 Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -38,6 +41,9 @@ class PageRoute(APIRoute):
             except LoginRequiredError:
                 response = _to_login(request)
             except (ClaimbusError, HTTPException, RequestValidationError) as error:
+                response = await render.problem(request, problems.problem_of(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, who looks gets a page
+                _log.exception("failed", path=request.url.path)
                 response = await render.problem(request, problems.problem_of(error))
             return security.secured(response)
 
