@@ -28,6 +28,7 @@ from benchmarks.isolation import isolation
 from benchmarks.large import large
 from benchmarks.latency import latency
 from benchmarks.letters import keep
+from benchmarks.pages import PAGES, Seed, pages
 from benchmarks.portal import portal
 from benchmarks.publish import publish
 from benchmarks.report import Report, Sheet, Target
@@ -288,6 +289,14 @@ def test_what_growth_is_measured_against_is_there(what: str, tmp_path: Path) -> 
         run_side("fill", order, servers)
         found = servers.clear_claims() if what == "claims" else servers.purge(servers.queues("endpoint."))
     assert found == 30
+
+
+def test_every_page_is_asked_for_and_answers() -> None:
+    seed = Seed(participants=2, endpoints=3, attempts=200, letters=50)
+    report = pages(seed=seed, repeat=2, databases=["SQLite"], progress=silent)
+    assert report.notes == []
+    assert {row[0] for row in report.sheets[0].rows} == {name for name, _, _ in PAGES}
+    ElementTree.fromstring(report.chart)
 
 
 class TestInC:

@@ -1,6 +1,7 @@
 """What a portal keeps in memory for its desk, and what runs for it beside the requests."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Generic, TypeVar, cast
@@ -46,12 +47,13 @@ class Memory:
 class Fresh(Generic[T]):
     """The answer of a look that costs something, shared by all who ask: one looks at a time.
 
-    An answer counts for ``kept`` seconds, and for ten times as long as the look took. For ``stale`` seconds
-    more it is given, too, while a new look is under way.
+    An answer counts for ``kept`` seconds, and for ten times as long as the look took, but ``most`` seconds at
+    most. For ``stale`` seconds more it is given, too, while a new look is under way.
     """
 
-    def __init__(self, kept: float, stale: float = 0.0) -> None:
+    def __init__(self, kept: float, stale: float = 0.0, most: float = math.inf) -> None:
         self._kept = kept
+        self._most = most
         self._stale = stale
         self._found: T | None = None
         self._until = 0.0
@@ -72,7 +74,7 @@ class Fresh(Generic[T]):
         begun = time.monotonic()
         self._found = found = await look()
         ended = time.monotonic()
-        self._until = ended + max(self._kept, 10 * (ended - begun))
+        self._until = ended + min(max(self._kept, 10 * (ended - begun)), self._most)
         return found
 
 

@@ -31,6 +31,12 @@ T = TypeVar("T")
 KEPT: Final = 1.0
 """Seconds for which a look counts, whoever asks."""
 
+MOST: Final = 1.5
+"""Seconds for which it counts at most, however long it took: what is live is there within two."""
+
+COUNTS_STALE: Final = 20.0
+"""Seconds for which old counts of queues are shown while new ones are made: of 2,000 that takes a second."""
+
 STALE: Final = 5.0
 """Seconds after which nobody is shown an old look any more while a new one is under way."""
 
@@ -176,7 +182,8 @@ class _Looks:
     """What is shared by all who look at a portal's overview."""
 
     def __init__(self) -> None:
-        self.overview: Fresh[Overview] = Fresh(KEPT, STALE)
+        self.overview: Fresh[Overview] = Fresh(KEPT, STALE, most=MOST)
+        self.counts: Fresh[Mapping[str, QueueCounts | None]] = Fresh(backlog.KEPT, stale=COUNTS_STALE)
         self.forecast: Fresh[Projection] = Fresh(FORECAST_KEPT, stale=10 * FORECAST_KEPT)
 
 
@@ -189,7 +196,7 @@ async def now(services: Services, who: Principal) -> Overview:
 
 async def _look(services: Services, kept: Memory) -> Overview:
     known = asyncio.create_task(services.database.read(endpoints_table.find))
-    counts = asyncio.create_task(_counts(services, known))
+    counts = asyncio.create_task(_counts(services, kept))
     try:
         async with asyncio.TaskGroup() as parts:
             arrivals = parts.create_task(_part(_arrivals(services, kept)))
@@ -256,10 +263,12 @@ async def _flow(services: Services) -> Flow:
     )
 
 
-async def _counts(
-    services: Services, known: asyncio.Task[tuple[Endpoint, ...]]
-) -> Mapping[str, QueueCounts | None]:
-    return await backlog.of(services, await asyncio.shield(known))
+async def _counts(services: Services, kept: Memory) -> Mapping[str, QueueCounts | None]:
+    async def counting() -> Mapping[str, QueueCounts | None]:
+        return await backlog.of(services, await services.database.read(endpoints_table.find))
+
+    patience.must_be_connected(services)
+    return await kept.the(_Looks).counts.get(kept, counting)
 
 
 async def _backlog(
