@@ -56,7 +56,7 @@ class Lane:
         self._concurrency = 1 if endpoint.ordered else endpoint.concurrency
         self._pace = Pace(endpoint.pace)
         self._webhook = yard.webhook(endpoint)
-        self._consumer = Consumer(yard.connection)
+        self._consumer = Consumer(yard.connections.first)
         tickets = 1 if endpoint.ordered else self._concurrency * TICKETS_PER_REQUEST
         self._hands = Hands(yard.disposition, tickets=tickets)
         self._backlog = self._hands.backlog
@@ -84,8 +84,7 @@ class Lane:
         """Begin to consume, unless closed already. Raises TopologyError (no such queue), UnavailableError."""
         with contextlib.suppress(UnavailableError):
             await self._gate.look()
-        if not self._closing:
-            await self._consume()
+        await self._consume()
         if self._closing:
             await self._consumer.stop()
 
@@ -108,9 +107,7 @@ class Lane:
         _log.info("unacked for long", action="hand back", endpoint=self.endpoint.id, count=self.unacked)
         await self._consumer.stop()
         self._voided("handed back")
-        if not self._closing:
-            self._consumer = Consumer(self._yard.connection)
-            await self._consume()
+        await self._consume()
 
     def learn(self, state: HoldState) -> None:
         """Take over what all workers know of the endpoint."""
@@ -121,6 +118,10 @@ class Lane:
         await self._gate.hear(what)
 
     async def _consume(self) -> None:
+        connection = await self._yard.connections.roomy()
+        if self._closing:
+            return
+        self._consumer = Consumer(connection)
         await self._consumer.start(
             self.queue, prefetch=self._hands.tickets, on_delivery=self._take, on_void=self._voided
         )

@@ -13,6 +13,7 @@ import structlog
 
 from claimbus.broker.codec import Announcement
 from claimbus.broker.connection import Connection
+from claimbus.broker.connections import Connections
 from claimbus.broker.control import listen
 from claimbus.broker.publisher import Publisher
 from claimbus.broker.topology import Rung
@@ -99,9 +100,10 @@ class Worker:
         self._news = News(name, services.database, services.publisher, services.emit)
         self._provision = Provision(services.database, services.consuming)
         self._handler = Handler(services.store, services.latest)
+        self._connections = Connections(services.consuming)
         yard = Yard(
             worker=name,
-            connection=services.consuming,
+            connections=self._connections,
             handler=self._handler,
             disposition=self._disposition,
             holds=services.holds,
@@ -167,6 +169,7 @@ class Worker:
                 watch.cancel()
             await control.stop()
             await self._roster.aclose()
+            await self._connections.aclose()
             self._recorder.close()
             await asyncio.wait([recording], timeout=self._grace)
             recording.cancel()

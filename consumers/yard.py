@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from claimbus.broker.connection import Connection
+from claimbus.broker.connections import Connections
 from claimbus.database.endpoint import Endpoint
 from claimstore.holds import Holds
 from claimstore.progress import Progress
@@ -22,7 +22,7 @@ class Yard:
     """
 
     worker: str
-    connection: Connection
+    connections: Connections
     handler: Handler
     disposition: Disposition
     holds: Holds

@@ -23,6 +23,11 @@ class Connections:
         self._further: list[Connection] = []
         self._opening = asyncio.Lock()
 
+    @property
+    def first(self) -> Connection:
+        """The connection that all began with."""
+        return self._first
+
     async def roomy(self) -> Connection:
         """Return a connection with room. Raises UnavailableError when one has to be opened and cannot be."""
         async with self._opening:  # or each of many who come at once would open one

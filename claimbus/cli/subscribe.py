@@ -10,7 +10,9 @@ import structlog
 import typer
 
 from claimbus.cli import sink_options as to
+from claimbus.cli.commands import WrongUsageError
 from claimbus.cli.logs import configure_logs
+from claimbus.events.errors import ConfigurationError
 from claimbus.events.stream import DEFAULT_PREFETCH, MAX_PREFETCH
 from claimbus.subscribers.client import Subscription
 from claimbus.subscribers.client import subscribe as subscription_of
@@ -68,16 +70,19 @@ def subscribe(
         state=state,
     )
     token = to.token(token_file)
-    subscription = subscription_of(
-        url,
-        endpoint,
-        certificate_file=cert,
-        key_file=key,
-        ca_file=ca,
-        token=token,
-        prefetch=prefetch,
-        max_body=max_body,
-    )
+    try:
+        subscription = subscription_of(
+            url,
+            endpoint,
+            certificate_file=cert,
+            key_file=key,
+            ca_file=ca,
+            token=token,
+            prefetch=prefetch,
+            max_body=max_body,
+        )
+    except ConfigurationError as wrong:
+        raise WrongUsageError(wrong.field, wrong.reason) from wrong
     failed = asyncio.run(_take(subscription, choice))
     raise typer.Exit(1 if failed else 0)
 

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from claimbus.cli.demo.receivers import Behaviour, Receiver
 from tests.consumers.house import House
 from tests.waiting import eventually, never
@@ -25,6 +27,21 @@ async def test_an_event_reaches_those_who_subscribed_and_are_entitled(house: Hou
     await eventually(lambda: set(received(own)) == {for_all, for_two, for_one})
     await eventually(lambda: set(received(everything)) == {for_all, for_two})
     assert received(other) == []
+
+
+async def test_a_further_connection_is_opened_when_one_has_no_channels_left(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("claimbus.broker.connections.CHANNELS", 4)
+    receivers = []
+    for number in range(9):
+        house.participant(f"AAA{number}")
+        receivers.append((await house.endpoint(f"AAA{number}"))[1])
+    worker = await house.worker()
+    (sent,) = await house.publish()
+    await eventually(lambda: all(received(one) == [sent] for one in receivers))
+    assert len(worker._connections._further) >= 2
+    assert worker._services.consuming.channels <= 4 + len(worker._connections._further)
 
 
 async def test_an_attempt_is_recorded(house: House) -> None:
