@@ -16,7 +16,8 @@ from claimbus.database.access import Principal, Role
 from claimbus.database.holds import HoldEvent
 from claimbus.portal.desk import endpoints, overview
 from claimbus.portal.desk.endpoints import New
-from claimbus.portal.desk.overview import Overview, quantile
+from claimbus.portal.desk.figures import Overview
+from claimbus.portal.desk.overview import quantile
 from claimbus.portal.problems import ForbiddenError
 from tests.broker.proxy import Proxy
 from tests.claimstore.private import PrivateRedis

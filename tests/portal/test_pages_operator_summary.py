@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claimbus.database.endpoint import Endpoint
-from claimbus.portal.desk.overview import (
+from claimbus.portal.desk.figures import (
     Arrivals,
     Backlog,
     Cause,

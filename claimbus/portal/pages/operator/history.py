@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from claimbus.portal.desk.overview import Overview
+from claimbus.portal.desk.figures import Overview
 
 BUCKET: Final = 10
 """Seconds that become one point: the last look of them."""

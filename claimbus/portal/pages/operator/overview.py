@@ -5,6 +5,7 @@ from starlette.responses import HTMLResponse, Response
 
 from claimbus.database.access import Principal
 from claimbus.portal.desk import memory, overview
+from claimbus.portal.desk.figures import Overview
 from claimbus.portal.pages import live, render
 from claimbus.portal.pages.operator.history import History
 from claimbus.portal.pages.operator.operating import Operating
@@ -25,7 +26,7 @@ async def whole(request: Request, there: Provided, who: Operating) -> Response:
 @router.get("/live/overview")
 async def piece(request: Request, there: Provided, visit: Visiting, _: Operating) -> Response:
     """Send what the page shows, whenever it was looked at anew."""
-    shown: overview.Overview | None = None
+    shown: Overview | None = None
 
     async def look(who: Principal) -> str | None:
         nonlocal shown
@@ -39,7 +40,7 @@ async def piece(request: Request, there: Provided, visit: Visiting, _: Operating
     return live.streamed(request, visit, look)
 
 
-def _rendered(request: Request, template: str, there: Services, found: overview.Overview) -> HTMLResponse:
+def _rendered(request: Request, template: str, there: Services, found: Overview) -> HTMLResponse:
     history = memory.of(there).the(History)
     history.add(found)
     return render.page(request, template, found=found, summary=summary(found), lines=history.lines(found.at))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
-from claimbus.portal.desk.overview import Overview, Part
+from claimbus.portal.desk.figures import Overview, Part
 
 Kind = Literal["good", "warn", "bad"]
 
