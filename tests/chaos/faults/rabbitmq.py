@@ -155,12 +155,12 @@ def _in_cluster(name: str, what: str, inject: Inject, *, short: bool = False) ->
 
 
 FAULTS = (
-    _in_cluster("node-killed", "a node of three, SIGKILL", node_killed, short=True),
+    _in_cluster("node-killed", "a node of three, SIGKILL", node_killed),
     _in_cluster("leader-killed", "the node with a queue's leader, SIGKILL", leader_killed),
     _in_cluster("journal-killed", "the node with the journal's leader, SIGKILL", journal_leader_killed),
     _in_cluster("node-stopped", "a node of three, SIGSTOP for 10 s", node_stopped),
     _in_cluster("cluster-restarted", "all nodes stopped in order and started", all_restarted),
-    _in_cluster("queue-hangs", "the process of an endpoint's queue hangs", queue_hangs, short=True),
+    _in_cluster("queue-hangs", "the process of an endpoint's queue hangs", queue_hangs),
     _in_cluster("queue-deleted", "an endpoint's queue deleted by an operator", queue_deleted),
     _in_cluster("memory-alarm", "RabbitMQ's memory alarm", memory_alarm),
     _in_cluster("disk-alarm", "RabbitMQ's disk alarm", disk_alarm),

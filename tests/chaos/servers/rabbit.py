@@ -92,6 +92,8 @@ def start(nodes: Iterable[Rabbit]) -> None:
         node.launch()
     for node in nodes:
         node.wait()
+    for node in nodes:
+        node.ctl("await_startup")
 
 
 def _membership(nodes: Iterable[Rabbit]) -> str:
