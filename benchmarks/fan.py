@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
+from benchmarks import chart
 from benchmarks.bodies import TYPE
-from benchmarks.report import Cell, Sheet
-from benchmarks.servers import Room
+from benchmarks.report import Cell, Report, Sheet
+from benchmarks.runner import Progress
+from benchmarks.servers import Room, room
 from benchmarks.side import side_by_side
 from claimbus.broker import journal, topology
 from claimbus.broker.codec import redelivery_message, ticket_message
@@ -189,19 +191,37 @@ class Found:
         """Return both as tables, as far as there is anything in them."""
         columns = ("queues", "one alone, ms", "events/s", "enqueues/s", "RabbitMQ µs an event", "an enqueue")
         sheets = [
-            Sheet("growth: one event to all, RabbitMQ alone", columns, [one.cells() for one in self.fans]),
+            Sheet("one event to all, RabbitMQ alone", columns, [one.cells() for one in self.fans]),
             Sheet(
-                "growth: ends, RabbitMQ alone",
+                "ends, RabbitMQ alone",
                 ("what", "a second", "RabbitMQ µs", "own µs"),
                 [(what, *rate.cells()) for what, rate in self.ends.items()],
             ),
         ]
         return [sheet for sheet in sheets if sheet.rows]
 
+    def document(self) -> dict[str, Any]:
+        """Return the fans for a program."""
+        return {"to_all": {one.queues: {"alone ms": one.alone_ms, "a second": one.rate} for one in self.fans}}
+
+
+def fan(*, queues: Sequence[int], seconds: float, progress: Progress) -> Report:
+    """Measure it alone, on servers' rooms of its own."""
+    progress("one event to many queues")
+    with room() as servers:
+        found = measure(servers, queues, seconds)
+    bars = [chart.Bar(f"{one.queues:,} queues", one.rate * one.queues) for one in found.fans]
+    return Report(
+        name="fan",
+        sheets=found.sheets(),
+        chart=chart.bars("One event to so many queues", "enqueues a second", bars),
+        document=found.document(),
+    )
+
 
 def measure(servers: Room, queues: Sequence[int], seconds: float) -> Found:
     """Measure with each of these numbers of queues, each rate for ``seconds``."""
-    nodes = [pid for name, pid in servers.process_ids().items() if name == "RabbitMQ"]
+    nodes = [pid for name, pid in servers.process_ids().items() if name.startswith("RabbitMQ")]
     return uvloop.run(measured(servers.amqp_url, nodes, queues, seconds, servers.purge))
 
 

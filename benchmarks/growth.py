@@ -169,7 +169,7 @@ def _report(found: Mapping[str, Sequence[Size]], fans: Found) -> Report:
             "sizes": {
                 what: [{"count": one.count, **one.costs} for one in sizes] for what, sizes in found.items()
             },
-            "to_all": {one.queues: {"alone ms": one.alone_ms, "a second": one.rate} for one in fans.fans},
+            **fans.document(),
             "judged": {what: {cost: judged(sizes, cost) for cost in COSTS} for what, sizes in found.items()},
         },
     )

@@ -110,7 +110,7 @@ def pages(*, seed: Seed, repeat: int, databases: Sequence[str], progress: Progre
     for name in databases:
         with private_directory(TEMPORARY) as folder, ExitStack() as running, room() as servers:
             try:
-                url = _opened(name, folder, running)
+                url = opened(name, folder, running)
             except ServicesError as reason:
                 notes.append(f"{name}: not run: {reason}")
                 continue
@@ -119,7 +119,8 @@ def pages(*, seed: Seed, repeat: int, databases: Sequence[str], progress: Progre
     return _report(found, seed, notes)
 
 
-def _opened(name: str, folder: Path, running: ExitStack) -> str:
+def opened(name: str, folder: Path, running: ExitStack) -> str:
+    """Return the URL of an empty database of a kind, as long as ``running``. Raises ServicesError."""
     if name == "SQLite":
         return f"sqlite:///{folder / 'claimbus.db'}"
     return running.enter_context(PostgresServer(folder)).url

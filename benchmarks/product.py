@@ -20,7 +20,7 @@ def settings(order: Delivering) -> Settings:
         amqp_url=os.environ["CLAIMBUS_AMQP_URL"],
         redis_url=os.environ["CLAIMBUS_REDIS_URL"],
         key_prefix=order.key_prefix,
-        database_url=f"sqlite:///{order.database}",
+        database_url=order.database if "://" in order.database else f"sqlite:///{order.database}",
         webhook_networks=(ip_network("127.0.0.0/8"),),
         webhook_ports="1-65535",
         webhook_allow_http=order.authority is None,

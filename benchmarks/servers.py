@@ -19,6 +19,8 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 import pika
 import redis
 
+from benchmarks.memory import resident
+
 QUORUM: Final[Mapping[str, str]] = {"x-queue-type": "quorum"}
 
 
@@ -81,12 +83,30 @@ class Room:
         return sum(found.get(f"cmdstat_{name}", {}).get("calls", 0) for name in CLAIM_READS)
 
     def process_ids(self) -> dict[str, int]:
-        """Return the process IDs of the servers, as far as they are processes of this machine."""
+        """Return the process IDs of the servers, as far as they are processes of this machine.
+
+        The first node is ``RabbitMQ``, further ones of a cluster are ``RabbitMQ 2`` and so on.
+        """
         with redis.Redis.from_url(self.redis_url) as client:
             found = {"Redis": ("redis-server", int(client.info("server")["process_id"]))}
-        for node in _manage(self.management_url, "GET", "/nodes?columns=os_pid"):
-            found["RabbitMQ"] = ("beam.smp", int(node["os_pid"]))
+        for number, node in enumerate(_manage(self.management_url, "GET", "/nodes?columns=os_pid"), 1):
+            name = "RabbitMQ" if number == 1 else f"RabbitMQ {number}"
+            found[name] = ("beam.smp", int(node["os_pid"]))
         return {name: pid for name, (program, pid) in found.items() if _runs(pid, program)}
+
+    def standing(self) -> dict[str, int]:
+        """Return the bytes of memory and disk that the servers take now, as far as that can be seen."""
+        with redis.Redis.from_url(self.redis_url) as client:
+            told = client.info("memory") | client.info("persistence")
+        found = {"Redis memory": int(told["used_memory"])}
+        if told["aof_enabled"]:
+            found["Redis file"] = int(told["aof_current_size"])
+        if "RabbitMQ" in (processes := self.process_ids()):
+            found["RabbitMQ memory"] = resident(processes["RabbitMQ"])
+            node, *_ = _manage(self.management_url, "GET", "/nodes?columns=db_dir")
+            files = [file.stat() for file in Path(node["db_dir"]).rglob("*") if file.is_file()]
+            found["RabbitMQ disk"] = sum(file.st_blocks for file in files) * 512
+        return found
 
     @contextmanager
     def _channel(self) -> Iterator[Any]:

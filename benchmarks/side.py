@@ -68,7 +68,8 @@ class Delivering(Order):
 
     ``prefetch`` is a queue's limit of unacknowledged messages, and so of an endpoint's requests in flight.
     ``authority`` is the PEM file of the certificate authority when the sink speaks TLS. ``database`` is the
-    SQLite file of a side that needs one. The first ``troubled`` endpoints are in some ``trouble``.
+    SQLite file, or another database's URL, of a side that needs one. The first ``troubled`` endpoints are in
+    some ``trouble``.
     """
 
     sink: str
@@ -97,7 +98,7 @@ class Delivering(Order):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filling(Delivering):
-    """Put ``count`` of ``what`` there: tickets that wait, claims, or records of attempts."""
+    """Put ``count`` of ``what`` there; `benchmarks.sides.fill` has what that may be."""
 
     what: str
     count: int
@@ -140,6 +141,18 @@ class Keeping(Order):
     def bodies_to_take(self) -> list[bytes]:
         """Return the bodies, to be taken in turn."""
         return read_bodies(Path(self.bodies), self.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciling(Order):
+    """Do one step of an account of ``entries`` of the journal, each to ``endpoints`` endpoints."""
+
+    step: str
+    entries: int
+    endpoints: int
+    window: int
+    key_prefix: str
+    database: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from opentelemetry.trace import format_span_id, format_trace_id, get_current_spa
 
 from claimbus.broker.publisher import Publisher
 from claimbus.events.catalogue import admit, lookup
-from claimbus.events.errors import InvalidEventError
+from claimbus.events.errors import ClaimbusError, InvalidEventError
 from claimbus.events.event import ALL, Audience, Event, check, new_id
 from claimbus.events.routing import route
 from claimbus.events.ticket import Ticket
@@ -39,8 +39,14 @@ class Receipt:
     published: bool
 
 
-class PublishingFailedError(ExceptionGroup[Exception]):
+class PublishingFailedError(ClaimbusError, ExceptionGroup[Exception]):
     """Some events of a `Producer.publish_many` were not published; the others were."""
+
+    def derive(  # type: ignore[override]  # which wants it generic
+        self, failures: Sequence[Exception], /
+    ) -> "PublishingFailedError":
+        """Return one with the same message and other failures, for ``except*`` and `subgroup`."""
+        return PublishingFailedError(self.message, failures)
 
 
 class Producer:

@@ -1,17 +1,15 @@
 """Real servers for every test; a vhost, a key prefix and a fresh database isolate them."""
 
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
 from claimbus.cli.services.rabbitmq import rabbitmq_server
 from claimbus.cli.services.redis import redis_server
-from tests.services import management, required, vhost_url
+from tests.services import own_database, own_vhost, required
 
 # A busy machine is no fault of a property.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -40,11 +38,8 @@ def own_servers() -> None:
 @pytest.fixture
 def amqp_url() -> Iterator[str]:
     """The AMQP URL of a vhost of its own, deleted afterwards."""
-    vhost = f"test-{uuid.uuid4().hex[:12]}"
-    management("PUT", f"/vhosts/{vhost}", {})
-    management("PUT", f"/permissions/{vhost}/guest", {"configure": ".*", "write": ".*", "read": ".*"})
-    yield vhost_url(vhost)
-    management("DELETE", f"/vhosts/{vhost}")
+    with own_vhost() as url:
+        yield url
 
 
 @pytest.fixture
@@ -69,10 +64,5 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'claimbus.db'}"
         return
-    server = os.environ["CLAIMBUS_TEST_POSTGRESQL_URL"]
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    yield server.rpartition("/")[0].replace("postgresql://", "postgresql+psycopg://") + f"/{name}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    with own_database() as url:
+        yield url.replace("postgresql://", "postgresql+psycopg://")

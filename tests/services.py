@@ -3,7 +3,16 @@
 import json
 import os
 import urllib.request
-from urllib.parse import quote, urlsplit, urlunsplit
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+import psycopg
+
+EVERYTHING: Final = {"configure": ".*", "write": ".*", "read": ".*"}
+"""The permissions of a user who may do everything in a vhost."""
 
 
 def required(name: str) -> str:
@@ -28,7 +37,29 @@ def management(method: str, path: str, body: object = None) -> object:
     return json.loads(text) if text else None
 
 
-def vhost_url(vhost: str) -> str:
-    """The AMQP URL of a vhost on the server under test."""
+@contextmanager
+def own_vhost() -> Iterator[str]:
+    """Make a vhost on the server under test and give its AMQP URL; it goes at the end, with all in it."""
+    vhost = f"test-{uuid.uuid4().hex[:12]}"
     parts = urlsplit(required("CLAIMBUS_AMQP_URL"))
-    return urlunsplit((parts.scheme, parts.netloc, f"/{quote(vhost, safe='')}", parts.query, ""))
+    user = quote(unquote(parts.username or "guest"), safe="")
+    management("PUT", f"/vhosts/{vhost}", {})
+    try:
+        management("PUT", f"/permissions/{vhost}/{user}", EVERYTHING)
+        yield urlunsplit((parts.scheme, parts.netloc, f"/{vhost}", parts.query, ""))
+    finally:
+        management("DELETE", f"/vhosts/{vhost}")
+
+
+@contextmanager
+def own_database() -> Iterator[str]:
+    """Make an empty database on the PostgreSQL under test and give its URL; it goes at the end."""
+    server = required("CLAIMBUS_TEST_POSTGRESQL_URL")
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    try:
+        yield f"{server.rpartition('/')[0]}/{name}"
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')

@@ -23,19 +23,23 @@ from benchmarks.chart import Bar, bars, lines
 from benchmarks.comparison import Result
 from benchmarks.deliver import check_arrived, deliver
 from benchmarks.durability import durability
+from benchmarks.fan import fan
 from benchmarks.growth import COSTS, FILLED, Size, growth, judged
 from benchmarks.isolation import isolation
 from benchmarks.large import large
 from benchmarks.latency import latency
 from benchmarks.letters import keep
-from benchmarks.pages import PAGES, Seed, pages
+from benchmarks.pages import DATABASES, PAGES, Seed, pages
 from benchmarks.portal import portal
 from benchmarks.publish import publish
+from benchmarks.reconcile import reconcile
 from benchmarks.report import Report, Sheet, Target
+from benchmarks.rows import RECORD
 from benchmarks.runner import PROJECT, run_side
 from benchmarks.servers import BenchmarkError, room
 from benchmarks.side import Delivering, Filling, Outcome
 from benchmarks.sink import Sink, running_sink
+from benchmarks.sizes import ROWS, THINGS, sizes
 from benchmarks.spread import Spread
 from benchmarks.writing import markdown, write
 from claimbus.events.catalogue import check
@@ -289,6 +293,32 @@ def test_what_growth_is_measured_against_is_there(what: str, tmp_path: Path) -> 
         run_side("fill", order, servers)
         found = servers.clear_claims() if what == "claims" else servers.purge(servers.queues("endpoint."))
     assert found == 30
+
+
+def test_one_event_to_many_queues_is_timed_and_so_are_the_ends() -> None:
+    report = fan(queues=[1, 3], seconds=0.2, progress=silent)
+    assert [row[0] for row in report.sheets[0].rows] == ["1", "3"]
+    assert len(report.sheets[1].rows) == 4
+    assert report.document["to_all"].keys() == {1, 3}
+    ElementTree.fromstring(report.chart)
+
+
+def test_one_more_of_each_takes_bytes_where_it_is_kept() -> None:
+    report = sizes(count=300, progress=silent, things=THINGS[:1], rows_of=ROWS[-1:], databases=DATABASES[:1])
+    taken = report.document["bytes"]
+    assert set(taken) == {
+        "claim of 2 KB: Redis memory",
+        "claim of 2 KB: Redis file",
+        "its body, SQLite: database",
+    }
+    assert taken["its body, SQLite: database"] > RECORD
+    ElementTree.fromstring(report.chart)
+
+
+def test_an_account_of_all_deliveries_is_timed() -> None:
+    report = reconcile(deliveries=40, endpoints=[2], window=8, progress=silent)
+    assert report.sheets[0].rows[0][:3] == ("2", 20, 40)
+    ElementTree.fromstring(report.chart)
 
 
 def test_every_page_is_asked_for_and_answers() -> None:

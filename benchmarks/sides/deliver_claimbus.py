@@ -7,6 +7,7 @@ from benchmarks.product import concurrency, settings
 from benchmarks.side import ACKNOWLEDGED, Delivering, Outcome, Stopwatch, play
 from claimbus.cli.logs import configure_logs
 from claimbus.cli.wiring import Wiring
+from claimbus.cli.wiring.worker import open_worker
 from consumers.lane import TICKETS_PER_REQUEST
 from consumers.metrics import Metrics
 
@@ -17,7 +18,7 @@ async def deliver(order: Delivering) -> Outcome:
     total = order.endpoints * order.events
     metrics, done = Metrics(), asyncio.Event()
     async with Wiring(configured) as wiring:
-        worker = await wiring.worker(metrics)
+        worker = await open_worker(wiring, metrics)
         watch = Stopwatch()
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.run(done))

@@ -3,20 +3,22 @@
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from benchmarks.bodies import DIFFERENT, TYPE, body
 from benchmarks.product import ACT, SUBSCRIPTION, settings
+from benchmarks.rows import Chosen, Rows
 from benchmarks.side import Filling, Outcome, Stopwatch, play, side_by_side
 from claimbus.cli.wiring import Wiring
 from claimbus.database import attempts, endpoints, letters, participants
-from claimbus.database.attempts import Attempt
-from claimbus.database.letter import DeadLetter, letter_id
+from claimbus.database.endpoint import Endpoint
 from claimbus.events.event import audience_of
-from claimbus.events.fingerprint import fingerprint
 from claimbus.events.routing import route
 from claimbus.events.ticket import Ticket
+from claimstore.claim import new_claim_id
+from claimstore.identities import Identities
 from consumers.provision import Provision
 
 ABSENT: Final = "ABSENT"
@@ -33,25 +35,53 @@ KEPT: Final = timedelta(days=80)
 
 async def tickets(order: Filling, wiring: Wiring) -> None:
     """Let tickets wait in the queue of a paused endpoint; they have no claims."""
-    database, publisher = wiring.database(), await wiring.publisher("benchmark")
+    publisher, way = await wiring.publisher("benchmark"), route(TYPE, audience_of([ABSENT]))
+    await _paused(order, wiring)
+    await _send(order, lambda ticket: publisher.publish_ticket(ticket, way))
+
+
+async def waiting(order: Filling, wiring: Wiring) -> None:
+    """Do the same past the journal, as a recovery does."""
+    publisher, endpoint = await wiring.publisher("benchmark"), await _paused(order, wiring)
+    await _send(
+        order, lambda ticket: publisher.publish_redelivery(replace(ticket, endpoint=endpoint.id, released=1))
+    )
+
+
+async def entries(order: Filling, wiring: Wiring) -> None:
+    """Publish tickets that nobody is to receive, so that the journal alone has them."""
+    publisher, way = await wiring.publisher("benchmark"), route(TYPE, audience_of([ABSENT]))
+    await _send(order, lambda ticket: publisher.publish_ticket(ticket, way))
+
+
+async def _paused(order: Filling, wiring: Wiring) -> Endpoint:
+    """Return the paused endpoint, added unless it is there."""
+    database = wiring.database()
     with database.transaction() as sql:
+        if found := endpoints.find(sql, participant_id=ABSENT):
+            return found[0]
         participants.add(sql, ABSENT, ABSENT, ACT)
         chosen = {"name": "sink", "url": f"{order.sink}/0", "allow_http": True, "verified": True}
         endpoint = endpoints.add(sql, ABSENT, ACT, subscriptions=[SUBSCRIPTION], **chosen)  # type: ignore[arg-type]
         endpoints.pause(sql, endpoint.id, ACT)
     await Provision(database, await wiring.connection("benchmark")).give(endpoint.id)
-    now, way, numbers = int(time.time()), route(TYPE, audience_of([ABSENT])), iter(range(order.count))
+    return endpoint
+
+
+async def _send(order: Filling, send: Callable[[Ticket], Awaitable[None]]) -> None:
+    now, numbers = int(time.time()), iter(range(order.count))
 
     async def one_by_one() -> None:
         for number in numbers:
-            ticket = Ticket(
-                claim_id=secrets.token_urlsafe(16),
-                message_id=f"evt_{number:024}",
-                type=TYPE,
-                timestamp=now,
-                expires=now + 7 * 86400,
+            await send(
+                Ticket(
+                    claim_id=secrets.token_urlsafe(16),
+                    message_id=f"evt_{number:024}",
+                    type=TYPE,
+                    timestamp=now,
+                    expires=now + 7 * 86400,
+                )
             )
-            await publisher.publish_ticket(ticket, way)
 
     await side_by_side(WINDOW, one_by_one)
 
@@ -67,57 +97,48 @@ async def claims(order: Filling, wiring: Wiring) -> None:
         )
 
 
+async def identities(order: Filling, wiring: Wiring) -> None:
+    """Remember events as published, as is done for those whose IDs their producers made."""
+    remembered = Identities((await wiring.store()).connection, life=wiring.settings.claim_life)
+    for numbers in _batches(order.count):
+        names = [f"evt_{secrets.token_urlsafe(18)}" for _ in numbers]
+        await remembered.begin_many((name, secrets.token_bytes(32), new_claim_id()) for name in names)
+        await remembered.confirm(names)
+
+
 async def records(order: Filling, wiring: Wiring) -> None:
     """Record attempts of the last days, and a dead letter beside every tenth, all of one endpoint."""
+    await _record(order, wiring, lambda rows: (rows.attempts(), rows.letters(LETTERS), []))
+
+
+async def attempts_alone(order: Filling, wiring: Wiring) -> None:
+    """Record attempts without letters."""
+    await _record(order, wiring, lambda rows: (rows.attempts(), [], []))
+
+
+async def letters_alone(order: Filling, wiring: Wiring) -> None:
+    """Record letters without attempts or bodies."""
+    await _record(order, wiring, lambda rows: ([], rows.letters(), []))
+
+
+async def bodies_alone(order: Filling, wiring: Wiring) -> None:
+    """Keep claims as letters need them, without the letters."""
+    await _record(order, wiring, lambda rows: ([], [], rows.bodies()))
+
+
+async def _record(order: Filling, wiring: Wiring, chosen: Callable[[Rows], Chosen]) -> None:
     database = wiring.database()
-    (endpoint, *_) = await database.read(endpoints.find)
+    found = await database.read(endpoints.find)
+    if not found:
+        await wiring.publisher("benchmark")  # it declares the topology
+        found = (await _paused(order, wiring),)
     begin, step = datetime.now(UTC) - KEPT, KEPT / max(order.count, 1)
-    group = fingerprint("rejected", 422, "Unprocessable")
-
-    def attempt(number: int) -> Attempt:
-        return Attempt(
-            started_ms=int((begin + number * step).timestamp() * 1000),
-            id=attempts.new_id(),
-            endpoint_id=endpoint.id,
-            message_id=f"evt_{number:024}",
-            verdict="delivered",
-            participant_id=endpoint.participant_id,
-            type=TYPE,
-            claim_id=secrets.token_urlsafe(16),
-            attempt=1,
-            status=204,
-            duration_ms=3,
-            next="ack",
-            detail=None,
-            answer_head=None,
-            replay=None,
-            source="urn:claimbus:benchmark:oms",
-            event_id=str(number),
-            partitionkey=None,
-            sequence=None,
-        )
-
-    def letter(number: int) -> DeadLetter:
-        died = begin + number * step
-        return DeadLetter(
-            id=letter_id(endpoint.id, f"evt_{number:024}", number, None),
-            state_at=died,
-            died_at=died,
-            cause="rejected",
-            fingerprint=group.id,
-            status=422,
-            detail="422 Unprocessable",
-            attempts=3,
-            endpoint_id=endpoint.id,
-            participant_id=endpoint.participant_id,
-            message_id=f"evt_{number:024}",
-            type=TYPE,
-        )
-
     for numbers in _batches(order.count):
+        rows = Rows(found[0], [(number, begin + number * step) for number in numbers])
+        some_attempts, some_letters, bodies = chosen(rows)
         with database.transaction() as sql:
-            attempts.record(sql, [attempt(number) for number in numbers])
-            letters.record(sql, [letter(number) for number in numbers if not number % LETTERS], [group], [])
+            attempts.record(sql, some_attempts)
+            letters.record(sql, some_letters, [rows.group] if some_letters else [], bodies)
 
 
 def _batches(count: int) -> Iterable[range]:
@@ -125,7 +146,15 @@ def _batches(count: int) -> Iterable[range]:
 
 
 FILLS: Final[dict[str, Callable[[Filling, Wiring], Awaitable[None]]]] = {
-    fill.__name__: fill for fill in (tickets, claims, records)
+    "attempts": attempts_alone,
+    "bodies": bodies_alone,
+    "claims": claims,
+    "entries": entries,
+    "identities": identities,
+    "letters": letters_alone,
+    "records": records,
+    "tickets": tickets,
+    "waiting": waiting,
 }
 
 

@@ -16,6 +16,7 @@ from claimbus.broker.codec import Letter
 from claimbus.broker.topology import DEADLETTERS, message_counts
 from claimbus.cli.settings import load
 from claimbus.cli.wiring import Wiring
+from claimbus.cli.wiring.attendant import open_attendant
 from claimbus.database import endpoints, letters, participants, replays
 from claimbus.database.engine import Database
 from claimbus.database.groups import By
@@ -85,7 +86,7 @@ async def fill(order: Keeping, wiring: Wiring) -> Outcome:
 async def record(order: Keeping, wiring: Wiring) -> Outcome:
     """Record what lies in the queue, with the bodies."""
     registry = CollectorRegistry()
-    attendant, connection = await wiring.attendant(registry), await wiring.connection("benchmark")
+    attendant, connection = await open_attendant(wiring, registry), await wiring.connection("benchmark")
     stop, watch = asyncio.Event(), Stopwatch()
     running = asyncio.create_task(attendant.run(stop))
 
@@ -113,7 +114,7 @@ async def look(order: Keeping, wiring: Wiring) -> Outcome:
 async def replay(order: Keeping, wiring: Wiring) -> Outcome:
     """Replay everything, with neither canary nor rate limit, until the last one is confirmed."""
     database = wiring.database()
-    attendant = await wiring.attendant(CollectorRegistry())
+    attendant = await open_attendant(wiring, CollectorRegistry())
     ids = await database.read(lambda sql: letters.select_ids(sql, DEAD))
     begun = time.monotonic()
     job = await database.run(lambda sql: replays.create(sql, ids, ACT, selection={}, rate=None, canary=False))

@@ -1,14 +1,12 @@
 """Records attempts as a worker does: through its recorder, as many at a time as a busy worker has."""
 
 import asyncio
-import secrets
 import time
 from functools import partial
 from typing import Final
 
-from benchmarks.bodies import TYPE
+from benchmarks.rows import delivered
 from benchmarks.side import Keeping, Outcome, Stopwatch, play, side_by_side
-from claimbus.database.attempts import Attempt, new_id
 from claimbus.database.engine import Database
 from consumers.recorder import Recorder
 
@@ -25,7 +23,13 @@ async def record(order: Keeping) -> Outcome:
         async def one_by_one() -> None:
             for number in numbers:
                 recorded = loop.create_future()
-                recorder.record(_attempt(number), partial(recorded.set_result, None))
+                attempt = delivered(
+                    number,
+                    endpoint=f"ep_{number % ENDPOINTS}",
+                    participant="PGAE",
+                    started_ms=int(time.time() * 1000),
+                )
+                recorder.record(attempt, partial(recorded.set_result, None))
                 await recorded
 
         watch = Stopwatch()
@@ -36,30 +40,6 @@ async def record(order: Keeping) -> Outcome:
         recorder.close()
         await running
     return outcome
-
-
-def _attempt(number: int) -> Attempt:
-    return Attempt(
-        started_ms=int(time.time() * 1000),
-        id=new_id(),
-        endpoint_id=f"ep_{number % ENDPOINTS}",
-        message_id=f"evt_{number:024}",
-        verdict="delivered",
-        participant_id="PGAE",
-        type=TYPE,
-        claim_id=secrets.token_urlsafe(16),
-        attempt=1,
-        status=204,
-        duration_ms=3,
-        next="ack",
-        detail=None,
-        answer_head=None,
-        replay=None,
-        source="urn:claimbus:benchmark:oms",
-        event_id=str(number),
-        partitionkey=None,
-        sequence=None,
-    )
 
 
 if __name__ == "__main__":

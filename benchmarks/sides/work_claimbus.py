@@ -10,6 +10,7 @@ from benchmarks.product import settings
 from benchmarks.side import Delivering, Outcome, Stopwatch, play
 from claimbus.cli.logs import configure_logs
 from claimbus.cli.wiring import Wiring
+from claimbus.cli.wiring.worker import open_worker
 from consumers.metrics import Metrics
 
 
@@ -23,7 +24,7 @@ async def work(order: Delivering) -> Outcome:
 
     asyncio.get_running_loop().add_reader(sys.stdin, stop.set)
     async with Wiring(configured) as wiring:
-        worker = await wiring.worker(metrics)
+        worker = await open_worker(wiring, metrics)
         watch = Stopwatch()
         await worker.run(stop, ready=ready)
         delivered = metrics.registry.get_sample_value("claimbus_attempts_total", {"verdict": "delivered"})

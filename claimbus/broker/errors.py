@@ -1,5 +1,6 @@
 """What can go wrong with RabbitMQ, and the one place where pika's errors become ours."""
 
+import shlex
 import ssl
 from collections.abc import Iterator
 
@@ -33,6 +34,18 @@ class UnroutableError(ClaimbusError):
 
 class TopologyError(ClaimbusError):
     """An exchange or queue is not what it should be: missing, declared with other arguments, or forbidden."""
+
+
+class JournalLifeError(TopologyError):
+    """The journal that is there keeps tickets for another time than the claim life, and cannot be changed."""
+
+    def __init__(self, vhost: str, *, keeps: str, wanted: str) -> None:
+        super().__init__(
+            f"the journal was declared to keep tickets for {keeps}, CLAIMBUS_CLAIM_LIFE is {wanted} by now,"
+            f" and RabbitMQ cannot change it. Set CLAIMBUS_CLAIM_LIFE={keeps} again; or stop all producers,"
+            f" portals and workers, type 'rabbitmqctl delete_queue -p {shlex.quote(vhost)} journal' and start"
+            " them: the journal's history is lost then, nothing from before can be recovered or reconciled"
+        )
 
 
 _WRONG_TOPOLOGY = (403, 404, 405, 406)

@@ -13,7 +13,7 @@ from typing import Final
 
 from claimbus.broker.channel import Channel, QueueCounts
 from claimbus.broker.connection import Connection
-from claimbus.broker.errors import TopologyError
+from claimbus.broker.errors import JournalLifeError, TopologyError
 from claimbus.events.errors import ConfigurationError
 from claimbus.events.routing import DOMAINS, Binding
 
@@ -39,6 +39,7 @@ _UNITS: Final = {
     "d": timedelta(days=1),
 }
 _ENDPOINT_QUEUE = re.compile(r"endpoint\.(.+)\.[0-9]+")
+_OTHER_LIFE = re.compile(r"'x-max-age' .* in vhost '(.*)': received .*'(\d+s)'.* but current .*'(\d+s)'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ async def declare(channel: Channel, topology: Topology) -> None:
     """Declare everything but endpoints; what is there already stays as it is.
 
     Dead letters come first, so that nothing is ever dead-lettered into the void. Raises TopologyError, naming
-    the queue, when one exists with other arguments.
+    the queue, when one exists with other arguments; JournalLifeError says what to do about it.
     """
     await channel.declare_exchange(DEADLETTERS, "fanout")
     await channel.declare_queue(DEADLETTERS, _quorum(_OTHER_DELIVERY_LIMIT))
@@ -107,17 +108,25 @@ async def declare(channel: Channel, topology: Topology) -> None:
         await channel.bind(rung.queue, rung.queue)
     for domain in DOMAINS:
         await channel.declare_exchange(domain, "topic")
-    await channel.declare_queue(
-        JOURNAL,
-        {
-            "x-queue-type": "stream",
-            "x-max-age": f"{topology.claim_life // timedelta(seconds=1)}s",
-            "x-stream-max-segment-size-bytes": topology.journal_segment_bytes,
-        },
-    )
+    await declare_journal(channel, topology)
     for domain in DOMAINS:
         await channel.bind(JOURNAL, domain, "#")
     await channel.declare_exchange(CONTROL, "fanout")
+
+
+async def declare_journal(channel: Channel, topology: Topology) -> None:
+    """Declare the journal alone. Raises JournalLifeError when there is one for another claim life."""
+    arguments = {
+        "x-queue-type": "stream",
+        "x-max-age": f"{topology.claim_life // timedelta(seconds=1)}s",
+        "x-stream-max-segment-size-bytes": topology.journal_segment_bytes,
+    }
+    try:
+        await channel.declare_queue(JOURNAL, arguments)
+    except TopologyError as refused:
+        if differs := _OTHER_LIFE.search(str(refused)):
+            raise JournalLifeError(differs[1], wanted=differs[2], keeps=differs[3]) from refused
+        raise
 
 
 def endpoint_queue(endpoint_id: str, generation: int) -> str:

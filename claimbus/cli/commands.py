@@ -161,9 +161,8 @@ def _leaves(group: typer.Typer) -> Iterator[CommandInfo]:
 def told(failed: Exception) -> str | None:
     """Return an error as one line that names what is at fault and where to look on; None: it is not ours."""
     if isinstance(failed, ExceptionGroup):
-        if failed.split(ClaimbusError)[1] is not None:
-            return None
-        return f"{failed.message}; the first: {told(failed.exceptions[0])}"
+        reasons = [told(one) for one in failed.exceptions]
+        return None if None in reasons else f"{failed.message}; the first: {reasons[0]}"
     if not isinstance(failed, ClaimbusError):
         return None
     text = " ".join(str(failed).split())

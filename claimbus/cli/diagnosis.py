@@ -13,13 +13,16 @@ from typing import Final, TypeVar
 
 from claimbus.broker import frames, topology
 from claimbus.broker.connection import Connection
+from claimbus.broker.errors import TopologyError
 from claimbus.broker.frames import Message
 from claimbus.cli import expiry, letter_diagnosis
 from claimbus.cli.database import encryption_keys
 from claimbus.cli.durations import show_duration
 from claimbus.cli.finding import Finding
 from claimbus.cli.settings import Settings
-from claimbus.cli.wiring import COMMAND_WITHIN, Wiring, address_guard, post_office, webhooks
+from claimbus.cli.wiring import COMMAND_WITHIN, Wiring
+from claimbus.cli.wiring.mail import post_office
+from claimbus.cli.wiring.webhook import address_guard, webhooks
 from claimbus.database import checks, endpoints, parked, rekey
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
@@ -144,7 +147,13 @@ async def _rabbitmq(wiring: Wiring, connection: Connection) -> AsyncIterator[Fin
         yield Finding("warning", "RabbitMQ topology", what)
     else:
         yield Finding("ok", "RabbitMQ topology", "is declared")
-    letters, _, *rungs = counts.values()
+    letters, journal, *rungs = counts.values()
+    if journal is not None:
+        try:
+            async with await connection.channel() as channel:
+                await topology.declare_journal(channel, wiring.topology)
+        except TopologyError as differs:
+            yield Finding("error", "RabbitMQ journal", str(differs))
     yield letter_diagnosis.recorder(letters)
     waiting = sum(rung.messages for rung in rungs if rung is not None)
     yield Finding("ok", "retries", f"{waiting:,} deliveries wait for their next attempt")

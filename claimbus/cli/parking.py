@@ -9,7 +9,7 @@ import typer
 
 from claimbus.cli.database import open_database
 from claimbus.cli.options import Actor, AsJson, Limit, Reason, To
-from claimbus.cli.output import listing
+from claimbus.cli.output import listing, say
 from claimbus.cli.settings import load
 from claimbus.cli.wiring import COMMAND_WITHIN, Wiring
 from claimbus.database import entitlements, parked
@@ -54,9 +54,13 @@ def release(
     if bool(ids) == all_:
         raise typer.BadParameter("give the IDs of the events to release, or --all")
     rows = asyncio.run(_release(ids, frozenset(to or ()), Act(actor, reason)))
-    listing(rows, ("message_id", "resource_id", "released_to"), as_json=as_json, empty="nothing is parked")
-    if ids and not all(row["released_to"] for row in rows):
-        raise typer.Exit(1)
+    released = [row for row in rows if row["released_to"]]
+    shown = rows if ids else released
+    listing(shown, ("message_id", "resource_id", "released_to"), as_json=as_json, empty="nothing is released")
+    if left := len(rows) - len(released):
+        say(f"claimbus: left parked: {left:,}, since nobody owns their resource; see 'claimbus oms parked'")
+        if ids:
+            raise typer.Exit(1)
 
 
 async def _release(ids: Collection[str] | None, to: frozenset[str], act: Act) -> list[dict[str, Any]]:

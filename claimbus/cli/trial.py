@@ -14,7 +14,8 @@ from claimbus.cli.options import Actor, AsJson, Reason, duration
 from claimbus.cli.output import details, say
 from claimbus.cli.provisioning import provision
 from claimbus.cli.settings import Settings, load
-from claimbus.cli.wiring import COMMAND_WITHIN, Wiring, address_guard, webhooks
+from claimbus.cli.wiring import COMMAND_WITHIN, Wiring
+from claimbus.cli.wiring.webhook import address_guard, webhooks
 from claimbus.database import attempts, endpoints
 from claimbus.database.attempts import Attempt
 from claimbus.database.audit import Act

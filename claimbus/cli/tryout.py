@@ -22,6 +22,7 @@ from claimbus.events.errors import ClaimbusError
 ACT: Final = Act("./dev up", "to try it out")
 PARTICIPANT: Final = "PGAE"
 ORGANISATION: Final = "Pacific Example"
+CONTACT: Final = "ana@pacific.example"
 SCRIPT: Final = "docs/examples/on_event.py"
 HOST: Final = "127.0.0.1"
 
@@ -67,6 +68,7 @@ def open_tryout(issuer: Authority, portal: str, shown: Callable[[Path], str]) ->
     client, server = issuer.client("pgae"), issuer.server("receiver", HOST, "localhost")
     with open_database(load()) as database, database.transaction() as sql:
         participants.add(sql, PARTICIPANT, ORGANISATION, ACT)
+        participants.add_contact(sql, ORGANISATION, CONTACT, ACT)
         authorities.put(sql, issuer.ca_pem, ACT)
         grant = Grant(frozenset({Role.PARTICIPANT}), PARTICIPANT)
         certificates.add(sql, certificates.subject_in(client.read_bytes()), grant, ACT)

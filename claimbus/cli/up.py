@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import typer
 from rich.console import Console
@@ -19,15 +19,17 @@ from claimbus.cli.services import private_directory
 from claimbus.cli.services.guard import guarded
 from claimbus.cli.services.server import free_ports
 from claimbus.cli.settings import load, without_password
-from claimbus.cli.tryout import HOST, PARTICIPANT, Tryout, authority, open_tryout
+from claimbus.cli.tryout import CONTACT, HOST, PARTICIPANT, Tryout, authority, open_tryout
 from claimbus.events.errors import ClaimbusError
 
 FOR_TRYING_OUT: Final = {
     "CLAIMBUS_WEBHOOK_ALLOW_HTTP": "true",
     "CLAIMBUS_WEBHOOK_NETWORKS": "127.0.0.0/8,::1/128",
     "CLAIMBUS_WEBHOOK_PORTS": "1-65535",
+    "CLAIMBUS_MAIL_FROM": "Event bus <bus@iso.example>",
+    "CLAIMBUS_MAIL_GATHER": "2s",
 }
-"""Settings, unless they are set, with which a receiver on this machine can be tried."""
+"""Settings, unless they are set, with which a receiver on this machine can be tried, and mails come soon."""
 
 LOOK_EVERY: Final = 0.2
 """Seconds between two looks whether all still runs."""
@@ -68,10 +70,13 @@ def up(processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] 
     with private_directory(STATE / "up") as directory:
         issuer = authority(directory)
         metrics, portal = (f"{HOST}:{port}" for port in free_ports(2))
+        portal = os.environ.get("CLAIMBUS_PORTAL_LISTEN", portal)
         settings = FOR_TRYING_OUT | {
             "CLAIMBUS_METRICS_LISTEN": metrics,
             "CLAIMBUS_PORTAL_LISTEN": portal,
+            "CLAIMBUS_PORTAL_URL": f"https://{portal}",
             "CLAIMBUS_PORTAL_CERTIFICATE_FILE": str(issuer.server("portal", HOST, "localhost")),
+            "CLAIMBUS_MAIL_URL": (directory / "mails").as_uri(),
         }
         chosen = {name: value for name, value in settings.items() if name not in os.environ}
         os.environ.update(chosen)
@@ -119,7 +124,16 @@ def _places(environment: Mapping[str, str], ca: Path) -> Iterator[tuple[str, str
     yield "database", without_password(settings.database_url)
     yield "portal", f"https://{settings.portal_listen} (/docs has its API; its authority is {_shown(ca)})"
     yield "metrics", f"http://{settings.metrics_listen}/metrics"
+    yield "mails", _mails(settings.mail_url)
     yield "settings", f"set -a; . {_shown(UP)}; set +a"
+
+
+def _mails(url: str) -> str:
+    parts = urlsplit(url)
+    where = (
+        f"files in {_shown(Path(unquote(parts.path)))}" if parts.scheme == "file" else without_password(url)
+    )
+    return f"{where} (what {CONTACT} is told of its endpoints)"
 
 
 def _run(commands: list[list[str]], tryout: Tryout) -> int:

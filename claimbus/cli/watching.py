@@ -121,7 +121,7 @@ class Watch:
         else:
             self._tell(file, taken)
 
-    def _fail(self, failure: ClaimbusError | PublishingFailedError) -> None:
+    def _fail(self, failure: ClaimbusError) -> None:
         """Tell a failure after which one can go on; raise the others."""
         if isinstance(failure, PublishingFailedError) and (away := failure.subgroup(UnavailableError)):
             raise UnavailableError(f"{failure.message}: {away.exceptions[0]}") from failure

@@ -19,6 +19,9 @@ from claimbus.cli.running import run, stopped_by_signals
 from claimbus.cli.services.guard import guarded
 from claimbus.cli.settings import Settings, load
 from claimbus.cli.wiring import Wiring
+from claimbus.cli.wiring.attendant import open_attendant
+from claimbus.cli.wiring.mail import open_contacts
+from claimbus.cli.wiring.worker import open_worker
 from claimbus.deadletters.attendant import Attendant
 from claimbus.events.errors import ConfigurationError
 from consumers.metrics import Metrics
@@ -65,9 +68,9 @@ async def _work(settings: Settings) -> None:
     _serve_metrics(settings, metrics.registry)
     stop = stopped_by_signals()
     async with Wiring(settings) as wiring:
-        worker = await wiring.worker(metrics)
-        attendant = await wiring.attendant(metrics.registry) if settings.work_deadletters else None
-        contacts = wiring.contacts(metrics.registry)
+        worker = await open_worker(wiring, metrics)
+        attendant = await open_attendant(wiring, metrics.registry) if settings.work_deadletters else None
+        contacts = open_contacts(wiring, metrics.registry)
         if contacts is None:
             _log.info("contacts are not told by mail", reason="CLAIMBUS_MAIL_URL is not set")
         beside = asyncio.create_task(_attend_beside(attendant, stop)) if attendant else None
@@ -89,7 +92,7 @@ async def _attend(settings: Settings) -> None:
     _serve_metrics(settings, registry)
     stop = stopped_by_signals()
     async with Wiring(settings) as wiring:
-        attendant = await wiring.attendant(registry)
+        attendant = await open_attendant(wiring, registry)
         _log.info("attendant ready", pid=os.getpid())
         await attendant.run(stop)
     _log.info("attendant stopped", pid=os.getpid())

@@ -70,6 +70,7 @@ async def serve(
             proxy_headers=False,
             access_log=False,
             log_config=None,
+            log_level="warning",
             lifespan="on",
             timeout_graceful_shutdown=5,
         )

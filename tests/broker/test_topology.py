@@ -1,6 +1,8 @@
 """The topology on RabbitMQ itself."""
 
 import asyncio
+import re
+import shlex
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,11 +12,12 @@ from claimbus.broker import topology
 from claimbus.broker.codec import ENDPOINT_GONE, Letter
 from claimbus.broker.connection import Connection
 from claimbus.broker.consumer import Consumer, Delivery
-from claimbus.broker.errors import TopologyError, UnroutableError
+from claimbus.broker.errors import JournalLifeError, TopologyError, UnroutableError
 from claimbus.broker.publisher import Publisher
 from claimbus.broker.topology import parse_ladder
 from claimbus.events.errors import ConfigurationError
-from tests.broker.conftest import TOPOLOGY
+from tests.broker.conftest import TOPOLOGY, declared
+from tests.broker.nodes import Node
 from tests.broker.samples import consuming, declare_endpoint, only, ticket, to
 from tests.services import management
 from tests.waiting import eventually
@@ -44,12 +47,29 @@ async def test_declaring_twice_changes_nothing(connection: Connection) -> None:
 
 async def test_a_queue_with_other_arguments_is_named(connection: Connection) -> None:
     channel = await connection.channel()
-    with pytest.raises(TopologyError, match=r"queue journal: 406 .*x-max-age"):
-        await topology.declare(channel, replace(TOPOLOGY, claim_life=timedelta(days=1)))
+    with pytest.raises(TopologyError, match=r"queue journal: 406 .*x-stream-max-segment-size-bytes"):
+        await topology.declare(channel, replace(TOPOLOGY, journal_segment_bytes=16_000_000))
     await declare_endpoint(connection, "e1", "PGAE")
     channel = await connection.channel()
     with pytest.raises(TopologyError, match=r"endpoint\.e1\.1: 406 .*x-single-active-consumer"):
         await topology.declare_endpoint(channel, "e1", 1, ordered=True)
+
+
+async def test_a_journal_for_another_claim_life_says_what_to_type_and_that_helps(
+    node: Node, private_url: str
+) -> None:
+    other = replace(TOPOLOGY, claim_life=timedelta(days=1))
+    async with declared(private_url) as connection:
+        channel = await connection.channel()
+        with pytest.raises(JournalLifeError) as refused:
+            await topology.declare(channel, other)
+        told = str(refused.value)
+        assert "to keep tickets for 604800s, CLAIMBUS_CLAIM_LIFE is 86400s by now" in told
+        assert "Set CLAIMBUS_CLAIM_LIFE=604800s again" in told
+        (typed,) = re.findall(r"'rabbitmqctl (.*?)'", told)
+        await asyncio.to_thread(node.ctl, *shlex.split(typed))
+        async with await connection.channel() as channel:
+            await topology.declare(channel, other)
 
 
 async def test_every_quorum_queue_keeps_what_it_cannot_pass_on(connection: Connection, amqp_url: str) -> None:

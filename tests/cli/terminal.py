@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from claimbus.broker.topology import endpoint_queue
 from claimbus.cli.commands import app
+from claimbus.cli.demo.receivers import Receiver
 from tests.services import management
 
 
@@ -79,6 +80,26 @@ class Terminal:
     async def beside(self, *words: object, code: int = 0) -> Answer:
         """Run a command while the test's own event loop goes on, with the receivers in it."""
         return await asyncio.to_thread(self, *words, code=code)
+
+    async def subscribed(self, receiver: Receiver) -> str:
+        """Add PGAE and an endpoint with this receiver behind it, for market events; return its ID."""
+        trusted = self.directory / "ca.pem"
+        await asyncio.to_thread(trusted.write_bytes, receiver.ca_pem)
+        self("participants", "add", "PGAE", "--organisation", "Pacific")
+        words = (
+            "PGAE",
+            "--name",
+            "main",
+            "--url",
+            receiver.url,
+            "--subscribe",
+            "market.#",
+            "--timeout",
+            "5s",
+        )
+        added = (await self.beside("endpoints", "add", *words, "--ca-file", trusted, "--json")).json
+        receiver.secrets = (added["secret"],)
+        return str(added["id"])
 
     def bindings(self, endpoint_id: str, *, generation: int = 1) -> set[tuple[str, str]]:
         """What RabbitMQ has bound an endpoint's queue to: exchanges and keys."""

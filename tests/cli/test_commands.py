@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from claimbus.cli.commands import COMMANDS, load
+from claimbus.cli.commands import COMMANDS, load, told
+from claimbus.events.errors import InvalidEventError
+from producers.producer import PublishingFailedError
 from tests.cli.terminal import Terminal
 
 WITHOUT_CLIENTS = """
@@ -89,6 +91,13 @@ def test_an_error_is_one_line_that_names_the_setting(terminal: Terminal) -> None
     assert told == "claimbus: CLAIMBUS_DATABSE_URL: is no setting; 'claimbus settings' lists them all\n"
     told = terminal.but(retry_ladder="5x")("market", "close", "dam", "--trade-date", "today", code=1).err
     assert told.startswith("claimbus: CLAIMBUS_RETRY_LADDER: '5x' is no delay")
+
+
+def test_several_errors_are_told_by_the_first_unless_one_is_a_mistake_in_the_code() -> None:
+    refused = InvalidEventError("type", "unknown")
+    failed = PublishingFailedError("2 of 9 events", [refused, refused])
+    assert told(failed) == "2 of 9 events; the first: type: unknown"
+    assert told(PublishingFailedError("2 of 9 events", [refused, TypeError()])) is None
 
 
 def test_a_missing_server_is_one_line_that_says_where_to_look(

@@ -70,6 +70,18 @@ def test_before_the_first_start_it_changes_nothing(terminal: Terminal, amqp_url:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_journal_for_another_claim_life_is_an_error_that_says_what_to_do(terminal: Terminal) -> None:
+    terminal("market", "close", "dam", "--trade-date", "today")
+    seen = found(terminal.but(claim_life="8d"), code=1)
+    severity, message = seen["RabbitMQ journal"]
+    assert severity == "error"
+    assert "CLAIMBUS_CLAIM_LIFE=604800s" in message
+    assert "rabbitmqctl delete_queue" in message
+    assert seen["RabbitMQ confirms"][0] == "ok", "the others are looked at"
+    refused = terminal.but(claim_life="8d")("market", "close", "dam", "--trade-date", "today", code=1).err
+    assert refused == f"claimbus: {message}\n"
+
+
 def test_servers_that_are_away_are_errors_and_the_rest_is_looked_at(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

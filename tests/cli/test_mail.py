@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from claimbus.cli.settings import Settings
-from claimbus.cli.wiring import post_office
+from claimbus.cli.wiring.mail import post_office
 from claimbus.database import endpoints, participants, tidings
 from claimbus.database.audit import Act
 from claimbus.database.engine import Database

@@ -83,13 +83,19 @@ async def test_what_nobody_owns_is_parked_and_released_to_those_who_own_it_later
     assert parked.keys() == {"UNKNOWN_1", "UNKNOWN_2"}
 
     released = terminal("oms", "release", "--all", "--json")
-    assert [one["released_to"] for one in released.json] == [[], []]
+    assert released.json == []
+    assert released.err.startswith("claimbus: left parked: 2, since nobody owns")
     terminal("oms", "release", parked["UNKNOWN_1"], code=1)
     assert len(bus.tickets) == 1
 
     own(terminal, "KNOWN_1", "UNKNOWN_1")
     released = terminal("oms", "release", "--all", "--json", "--actor", "jane")
-    assert sorted(map(len, (one["released_to"] for one in released.json))) == [0, 1]
+    assert [(one["message_id"], one["released_to"]) for one in released.json] == [
+        (parked["UNKNOWN_1"], ["PGAE"])
+    ]
+    assert released.err.startswith("claimbus: left parked: 1, since")
+    by_name = terminal("oms", "release", parked["UNKNOWN_2"], "--json", code=1)
+    assert [one["released_to"] for one in by_name.json] == [[]]
     ticket = (await bus.hears(2))[1]
     assert ticket.message_id == parked["UNKNOWN_1"]
     assert (await bus.redeem(ticket)).event.audience == frozenset({"PGAE"})

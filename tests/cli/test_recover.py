@@ -26,17 +26,6 @@ async def receiver(tmp_path: Path) -> AsyncIterator[Receiver]:
         yield await receivers.add("first")
 
 
-async def added(terminal: Terminal, receiver: Receiver) -> str:
-    """Add an endpoint with the receiver behind it."""
-    trusted = terminal.directory / "ca.pem"
-    await asyncio.to_thread(trusted.write_bytes, receiver.ca_pem)
-    terminal("participants", "add", "PGAE", "--organisation", "Pacific")
-    words = ("endpoints", "add", "PGAE", "--name", "main", "--url", receiver.url, "--subscribe", "market.#")
-    endpoint = (await terminal.beside(*words, "--ca-file", trusted, "--timeout", "5s", "--json")).json
-    receiver.secrets = (endpoint["secret"],)
-    return str(endpoint["id"])
-
-
 async def publish(bus: Bus, *numbers: int) -> None:
     await bus.producer.publish_many([closed(number) for number in numbers], fresh=True)
 
@@ -45,7 +34,7 @@ async def test_what_was_published_before_an_endpoint_was_there_is_recovered(
     terminal: Terminal, bus: Bus, receiver: Receiver
 ) -> None:
     await publish(bus, *range(1, 25))
-    endpoint = await added(terminal, receiver)
+    endpoint = await terminal.subscribed(receiver)
     words = ("recover", "--endpoint", endpoint, "--since", "10m")
     dry = (await terminal.beside(*words, "--dry-run", "--json")).json
     assert (dry["redelivered"], dry["dry_run"]) == (24, True)
@@ -83,7 +72,7 @@ async def test_what_was_published_before_an_endpoint_was_there_is_recovered(
 async def test_every_delivery_is_accounted_for_and_settled_once_nothing_waits(
     terminal: Terminal, bus: Bus, receiver: Receiver
 ) -> None:
-    endpoint = await added(terminal, receiver)
+    endpoint = await terminal.subscribed(receiver)
     words = ("deadletters", "reconcile")
     numbers = count(1)
 

@@ -36,13 +36,7 @@ async def receiver(tmp_path: Path) -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def endpoint(terminal: Terminal, receiver: Receiver) -> str:
-    trusted = terminal.directory / "ca.pem"
-    await asyncio.to_thread(trusted.write_bytes, receiver.ca_pem)
-    terminal("participants", "add", "PGAE", "--organisation", "Pacific")
-    words = ("endpoints", "add", "PGAE", "--name", "main", "--url", receiver.url, "--subscribe", "market.#")
-    added = (await terminal.beside(*words, "--ca-file", trusted, "--timeout", "5s", "--json")).json
-    receiver.secrets = (added["secret"],)
-    return str(added["id"])
+    return await terminal.subscribed(receiver)
 
 
 async def listed(terminal: Terminal, *words: object) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """``./dev up``: what it says and starts, and that what it says to type works."""
 
+import asyncio
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +13,14 @@ import psutil
 import pytest
 
 from claimbus.cli.development import ROOT
+from claimbus.database import tidings
+from claimbus.database.engine import Database
+from consumers.contacts import READER
 from tests.cli.test_demo_run import environment
+from tests.waiting import eventually
 
 UP = [sys.executable, "-m", "claimbus.cli.up"]
+CLAIMBUS = [sys.executable, "-m", "claimbus"]
 
 
 class Running:
@@ -79,7 +86,7 @@ def typed(up: Running, begin: str) -> list[str]:
         ["bash", "-c", f"printf '%s\\n' {line}"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     assert words[:2] == ["./dev", "claimbus"]
-    return [sys.executable, "-m", "claimbus", *words[2:]]
+    return [*CLAIMBUS, *words[2:]]
 
 
 def test_it_works_until_it_is_stopped(settings: dict[str, str]) -> None:
@@ -109,6 +116,30 @@ def test_a_script_runs_on_each_event_with_the_commands_that_it_prints(settings: 
             daemon.interrupted()
             assert daemon.process.returncode == 0
         up.interrupted()
+
+
+def test_what_a_contact_is_told_lands_in_the_folder_that_it_names(settings: dict[str, str]) -> None:
+    with (
+        Database.open(settings["CLAIMBUS_DATABASE_URL"]) as database,
+        started(UP, settings, "worker ready", "portal ready") as up,
+    ):
+
+        def is_watched() -> bool:
+            with database.snapshot() as sql:
+                return tidings.waiting(sql, READER) is not None
+
+        asyncio.run(eventually(is_watched))
+        folder = re.search(r"mails +files in (\S+)", up.said)
+        stream = re.search(r"--endpoint (\S+)", up.said)
+        assert folder
+        assert stream
+        with started([*CLAIMBUS, "endpoints", "pause", stream[1]], settings) as pause:
+            assert pause.process.wait(30) == 0
+        (mail,) = asyncio.run(eventually(lambda: list((ROOT / folder[1]).glob("*.eml")), within=30))
+        told = mail.read_text()
+        up.interrupted()
+    assert "To: ana@pacific.example" in told
+    assert re.search(rf"https://127\.0\.0\.1:\d+/endpoints/{stream[1]}", told)
 
 
 def test_when_one_of_them_ends_all_do_and_it_fails(settings: dict[str, str]) -> None:

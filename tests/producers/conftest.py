@@ -1,21 +1,18 @@
 """One vhost for all tests of producers: each hears what is published while it runs."""
 
-import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.producers.bus import Bus, open_bus
-from tests.services import management, vhost_url
+from tests.services import own_vhost
 
 
 @pytest.fixture(scope="session")
 def shared_amqp_url() -> Iterator[str]:
-    vhost = f"test-{uuid.uuid4().hex[:12]}"
-    management("PUT", f"/vhosts/{vhost}", {})
-    management("PUT", f"/permissions/{vhost}/guest", {"configure": ".*", "write": ".*", "read": ".*"})
-    yield vhost_url(vhost)
-    management("DELETE", f"/vhosts/{vhost}")
+    """The AMQP URL of a vhost for a room; each room that imports this has one of its own."""
+    with own_vhost() as url:
+        yield url
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_s
 from claimbus.broker.connection import Connection
 from claimbus.broker.errors import BrokerUnavailableError, NackedError, UnroutableError
 from claimbus.broker.publisher import Publisher
-from claimbus.events.errors import InvalidEventError
+from claimbus.events.errors import ClaimbusError, InvalidEventError
 from claimbus.events.event import ALL, Event
 from claimstore.errors import IdentityConflictError, StoreUnavailableError
 from producers.producer import PublishingFailedError
@@ -186,10 +186,19 @@ async def test_when_some_of_many_fail_the_others_are_published(bus: Bus) -> None
         await bus.producer.publish_many([closed(number) for number in range(1, 21)])
     (conflict,) = failed.value.exceptions
     assert isinstance(conflict, IdentityConflictError)
+    assert isinstance(failed.value, ClaimbusError), "one except is enough for whatever may go wrong"
     tickets = await bus.hears(20)
     assert {ticket.message_id for ticket in tickets} == {closed(number).identity for number in range(1, 21)}
     again = await bus.producer.publish_many([closed(number) for number in range(1, 21) if number != 7])
     assert not any(receipt.published for receipt in again)
+
+
+def test_what_except_star_leaves_of_many_failures_is_ours_too() -> None:
+    away, refused = StoreUnavailableError("away"), InvalidEventError("type", "unknown")
+    caught, left = PublishingFailedError("2 of 3 events", [away, refused]).split(StoreUnavailableError)
+    assert isinstance(caught, PublishingFailedError)
+    assert isinstance(left, PublishingFailedError)
+    assert (caught.exceptions, left.exceptions) == ((away,), (refused,))
 
 
 async def test_one_event_published_by_several_at_once_has_one_identity_and_one_claim(bus: Bus) -> None:

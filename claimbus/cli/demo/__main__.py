@@ -34,7 +34,6 @@ from claimbus.database import tokens
 from claimbus.database.access import Grant, Role
 from claimbus.database.audit import Act
 from claimbus.events.errors import ClaimbusError, ConfigurationError, UnavailableError
-from producers.producer import PublishingFailedError
 
 AMQP_URL, REDIS_URL, MANAGEMENT_URL = "CLAIMBUS_AMQP_URL", "CLAIMBUS_REDIS_URL", "CLAIMBUS_MANAGEMENT_URL"
 WORKERS: Final = 2
@@ -72,7 +71,7 @@ def demo(
         _require_servers()
         scenario = make_scenario(report, owners_file=owners, days=days, participants=participants)
         verdict = asyncio.run(_demo(scenario, console))
-    except (ClaimbusError, PublishingFailedError, OSError, ValueError) as failed:
+    except (ClaimbusError, OSError, ValueError) as failed:
         console.print(f"demo: {failed}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from failed
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -19,7 +19,8 @@ from claimbus.cli.demo.receivers.remote import RemoteReceivers
 from claimbus.cli.demo.scenario import Scenario
 from claimbus.cli.durations import show_duration
 from claimbus.cli.settings import Settings
-from claimbus.cli.wiring import Wiring, webhooks
+from claimbus.cli.wiring import Wiring
+from claimbus.cli.wiring.webhook import webhooks
 from claimbus.database import endpoints, importing, participants
 from claimbus.database.audit import Act
 from claimbus.database.endpoint import Endpoint

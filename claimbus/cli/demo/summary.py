@@ -17,6 +17,7 @@ from claimbus.cli.demo.verdict import Verdict
 PLACES: Final = {
     "received.jsonl": "each request, as its receiver wrote it down",
     "worker.log": "each attempt, as the workers logged it",
+    "portal.log": "the portal's log",
     "mails": "what the organisations' contacts were told by mail",
     "claimbus.db": "endpoints, attempts, dead letters, replays, parked events",
 }
