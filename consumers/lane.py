@@ -22,13 +22,17 @@ from consumers.head import Head
 from consumers.pace import Pace
 from consumers.retry import Disable, Keep, Retry, RetryPolicy, next_step
 from consumers.setback import Setback
+from consumers.share import Share
 from consumers.tasks import Tasks
 from consumers.verdict import Verdict
 from consumers.work import Work
 from consumers.yard import Yard
 
 TICKETS_PER_REQUEST: Final = 8
-"""Tickets fetched for each concurrent request: those being tried, and those whose row is being committed."""
+"""Tickets fetched for each concurrent request: those being tried, and those whose row is being committed.
+
+Also for those of other workers: RabbitMQ lets nobody change it while consuming, and they may stop.
+"""
 
 STORE_PAUSE: Final = 0.5
 """Seconds until a delivery is tried again that the claim store had no answer for."""
@@ -37,11 +41,14 @@ _log = structlog.get_logger("claimbus.consumers.lane")
 
 
 class Lane:
-    """Takes the deliveries of one endpoint's queue and tries them as the endpoint's state allows."""
+    """Takes deliveries of one endpoint's queue and tries them as the endpoint's state allows."""
 
-    def __init__(self, endpoint: Endpoint, generation: int, yard: Yard) -> None:
+    def __init__(self, endpoint: Endpoint, generation: int, yard: Yard, share: Share) -> None:
         self.endpoint = endpoint
         self.generation = generation
+        self.share = share
+        self.served = False
+        """Whether RabbitMQ has given it anything: for an ordered endpoint, whether its turn has come."""
         self.queue = endpoint_queue(endpoint.id, generation)
         self._yard = yard
         self._gate = Gate(
@@ -53,11 +60,10 @@ class Lane:
             news=lambda what, why: yard.news(endpoint, what, why),
         )
         self._policy = RetryPolicy(ladder=yard.ladder, age_limit=endpoint.age_limit_s)
-        self._concurrency = 1 if endpoint.ordered else endpoint.concurrency
-        self._pace = Pace(endpoint.pace)
+        self._pace = Pace(share.pace)
         self._webhook = yard.webhook(endpoint)
         self._consumer = Consumer(yard.connections.first)
-        tickets = 1 if endpoint.ordered else self._concurrency * TICKETS_PER_REQUEST
+        tickets = 1 if endpoint.ordered else endpoint.concurrency * TICKETS_PER_REQUEST
         self._hands = Hands(yard.disposition, tickets=tickets)
         self._backlog = self._hands.backlog
         self._head = Head(yard.progress, yard.disposition)
@@ -88,6 +94,12 @@ class Lane:
         if self._closing:
             await self._consumer.stop()
 
+    async def linger(self, seconds: float) -> None:
+        """Wait so long, or until the lane is closed."""
+        until = time.monotonic() + seconds
+        while not self._closing and (left := until - time.monotonic()) > 0:
+            await self._sleep(left)
+
     async def close(self, *, grace: float) -> None:
         """Stop consuming, finish what is being tried within ``grace`` seconds, hand the rest back."""
         self._closing = True
@@ -99,6 +111,13 @@ class Lane:
         await self._tasks.cancel()
         await self._consumer.stop()
         await self._webhook.aclose()
+
+    def retune(self, share: Share) -> None:
+        """Go by another share from the next delivery on; what is being tried goes on."""
+        if share != self.share:
+            self.share = share
+            self._pace.change(share.pace)
+            self._pump()
 
     async def hand_back_the_old(self) -> None:
         """Give everything back and begin anew when a ticket has been unacked for too long."""
@@ -127,6 +146,7 @@ class Lane:
         )
 
     def _take(self, delivery: Delivery) -> None:
+        self.served = True
         if self._hands.take(delivery, self.endpoint):
             self._wake.set()
             self._pump()
@@ -151,8 +171,9 @@ class Lane:
             self._tasks.spawn(self._probe())
 
     def _pump(self) -> None:
-        """Have as many runners as the backlog and the concurrency ask for."""
-        while self._flowing and self._runners < self._concurrency and self._starting < len(self._backlog):
+        """Have as many runners as the backlog asks for and the share allows."""
+        most = self.share.concurrency
+        while self._flowing and self._runners < most and self._starting < len(self._backlog):
             self._runners += 1
             self._starting += 1
             self._tasks.spawn(self._run())
@@ -164,7 +185,7 @@ class Lane:
     async def _run(self) -> None:
         self._starting -= 1
         try:
-            while self._backlog and self._flowing:
+            while self._backlog and self._flowing and self._runners <= self.share.concurrency:
                 await self._try(self._backlog.popleft(), probe=False)
         finally:
             self._runners -= 1

@@ -54,7 +54,8 @@ class Metrics(AttemptMetrics):
     def __init__(self) -> None:
         super().__init__()
         self.published = self._counter("published", "Events published", "type")
-        self.held = self._gauge("held_endpoints", "Endpoints that are held")
+        self.held = self._gauge("held_endpoints", "Endpoints that are held, each counted by one worker")
+        self.workers = self._gauge("workers", "Workers that are there, as far as this one knows")
         self.lanes = self._gauge("lanes", "Endpoint queues that this worker consumes")
         self.unacked = self._gauge("unacked_deliveries", "Deliveries in this worker's hands")
         self.depth = self._gauge("queue_depth", "Tickets ready in an endpoint's queue", "queue")

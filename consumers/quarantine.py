@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -27,6 +27,9 @@ from claimbus.events.event import format_time
 from claimstore.leases import Leases
 from claimstore.quarantined import Quarantined
 from consumers.provision import Provision
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection as Sql
 
 WATCH_EVERY: Final = timedelta(seconds=5)
 """Time between two looks at all queues."""
@@ -178,7 +181,12 @@ class Quarantine:
         act = Act("worker", "its queue was gone: what had waited in it must be recovered")
         subject = Subject("endpoint", endpoint.id, endpoint.organisation_id)
         after = {"last_seen": last_seen}
-        await self._database.run(lambda sql: audit.append(sql, act, "queue lost", subject, after=after))
+
+        def note(sql: "Sql") -> None:
+            audit.append(sql, act, "queue lost", subject, after=after)
+            endpoints.renew(sql, endpoint.id)  # RabbitMQ 3.10 does not always tell the consumers
+
+        await self._database.run(note)
 
     async def _quarantine(self, endpoint: Endpoint) -> int:
         """Unbind a queue; return since when it is in quarantine."""

@@ -1,4 +1,7 @@
-"""Which lanes a worker runs: as the database has the endpoints, noticed at once or at the next reconcile."""
+"""Which lanes a worker runs: as the database has the endpoints, and as the workers that are there share them.
+
+A change of either is noticed at once or at the next reconcile.
+"""
 
 import asyncio
 import zlib
@@ -17,15 +20,18 @@ from claimbus.database.endpoint import Endpoint
 from claimbus.database.engine import Database
 from claimbus.events.errors import ClaimbusError, UnavailableError
 from claimstore.quarantined import Quarantined
+from consumers.crew import Crew
 from consumers.gate import Happening
 from consumers.lane import Lane
 from consumers.provision import Provision
+from consumers.share import Share
 from consumers.yard import Yard
 
 JOIN_WITHIN: Final = 2.0
 """Seconds over which workers join the queues of ordered endpoints, in an order of their own for each.
 
-RabbitMQ gives such a queue to whom joins first and never rebalances: of 3 workers the first had all 20.
+RabbitMQ gives such a queue to whom joins first and never rebalances: of 3 workers the first had all 20. So
+who stands by joins so much later than who is wanted.
 """
 
 AT_ONCE: Final = 16
@@ -51,6 +57,7 @@ class Roster:
         quarantined: Quarantined,
         yard: Yard,
         *,
+        crew: Crew,
         grace: float,
     ) -> None:
         """Start with no lanes. ``grace`` is how long a closing lane has for what is in flight, in seconds."""
@@ -58,6 +65,7 @@ class Roster:
         self._provision = provision
         self._publisher = publisher
         self._quarantined = quarantined
+        self._crew = crew
         self._yard = yard
         self._grace = grace
         self._versions: dict[str, Version] = {}
@@ -68,37 +76,29 @@ class Roster:
     @property
     def lanes(self) -> list[Lane]:
         """The lanes that are open."""
-        return [lane for lanes in self._lanes.values() for lane in lanes]
+        return [lane for lanes in list(self._lanes.values()) for lane in lanes]
 
     async def reconcile(self, *, anew: bool = False) -> None:
-        """Have a lane for each endpoint that is to receive; ``anew`` also makes all bindings once more.
+        """Have a queue for each endpoint, and a lane if it is to receive and this worker has a share of it.
 
-        An endpoint that cannot be given its queue now is tried again the next time; a queue that is gone is
-        made again by the quarantine. Raises UnavailableError when the database or Redis is away: everything
-        stays as it is.
+        ``anew`` also makes all bindings once more. An endpoint that cannot be given its queue now is tried
+        again the next time; a queue that is gone is made again by the quarantine. Raises UnavailableError
+        when the database or Redis is away: everything stays as it is.
         """
         found = {one.id: one for one in await self._database.read(endpoints.find)}
         hanging = await self._quarantined.all()
         for gone in self._versions.keys() - found.keys():
             await self._forget(gone)
-        now = datetime.now(UTC)
         places = asyncio.Semaphore(AT_ONCE)
 
         async def attend(endpoint: Endpoint) -> None:
-            version = endpoint.revision, endpoint.signing_secrets(now)
-            if self._versions.get(endpoint.id) == version:
-                return
-            if endpoint.id in hanging and not await self._provision.is_bound(endpoint):
-                return
             async with places:
                 try:
-                    await self._replace(endpoint, anew=anew)
+                    await self._attend(endpoint, hanging=endpoint.id in hanging, anew=anew)
                 except ClaimbusError as failed:
                     _log.warning("endpoint not provisioned", endpoint=endpoint.id, reason=str(failed))
                 except Exception:  # noqa: BLE001 - whatever one endpoint does must not stop the others
                     _log.exception("endpoint not provisioned", endpoint=endpoint.id, next="try again")
-                else:
-                    self._versions[endpoint.id] = version
 
         await asyncio.gather(*map(attend, found.values()))
         await self._clear_older(found)
@@ -132,24 +132,53 @@ class Roster:
         await asyncio.gather(*(lane.close(grace=self._grace) for lane in lanes))
         await asyncio.gather(*self._endings, return_exceptions=True)
 
-    async def _replace(self, endpoint: Endpoint, *, anew: bool) -> None:
-        await self._provision.give(endpoint.id, anew=anew)
+    async def _attend(self, endpoint: Endpoint, *, hanging: bool, anew: bool) -> None:
+        version = endpoint.revision, endpoint.signing_secrets(datetime.now(UTC))
+        share = self._crew.share(endpoint) if _receives(endpoint) else None
+        lanes = self._lanes.get(endpoint.id, [])
+        if self._versions.get(endpoint.id) != version:
+            if hanging and not await self._provision.is_bound(endpoint):
+                return
+            await self._provision.give(endpoint.id, anew=anew)
+        elif bool(lanes) == (share is not None):
+            if share is not None:
+                self._retune(lanes, share)
+            return
+        await self._replace(endpoint, share)
+        self._versions[endpoint.id] = version
+
+    def _retune(self, lanes: list[Lane], share: Share) -> None:
+        """Have an endpoint's lanes go by a share; one that has another worker's turn gives way to it."""
+        for number, lane in enumerate(lanes):
+            lane.retune(share)
+            if lane.endpoint.ordered and lane.served and share.place > 0:
+                lanes[number] = behind = Lane(lane.endpoint, lane.generation, self._yard, share)
+                self._ending(self._give_way(lane, behind))
+
+    async def _give_way(self, lane: Lane, behind: Lane) -> None:
+        """Go on until ``behind`` stands by, behind the worker that is wanted, and then stop."""
+        await self._join(behind)
+        await lane.close(grace=self._grace)
+
+    async def _replace(self, endpoint: Endpoint, share: Share | None) -> None:
         older = await self._provision.older_queues(endpoint)
         self._older |= {(endpoint.id, generation) for generation in older}
         new: list[Lane] = []
-        if endpoint.kind == "webhook" and endpoint.state == "active":
-            new = [Lane(endpoint, generation, self._yard) for generation in (*older, endpoint.generation)]
+        if share is not None:
+            generations = (*older, endpoint.generation)
+            new = [Lane(endpoint, generation, self._yard, share) for generation in generations]
             for lane in new:
                 if endpoint.ordered:
                     self._ending(self._join(lane))
                 else:
                     await lane.open()
         self._close(self._lanes.pop(endpoint.id, []))
-        self._lanes[endpoint.id] = new
+        if new:
+            self._lanes[endpoint.id] = new
 
     async def _join(self, lane: Lane) -> None:
-        place = zlib.crc32(f"{self._yard.worker} {lane.endpoint.id}".encode()) / 2**32
-        await asyncio.sleep(place * JOIN_WITHIN)
+        fraction = zlib.crc32(f"{self._yard.worker} {lane.endpoint.id}".encode()) / 2**32
+        await lane.linger((lane.share.place + fraction) * JOIN_WITHIN)
         async for attempt in tries(f"joining {lane.queue}", TopologyError, UnavailableError):
             with attempt:
                 await lane.open()
@@ -178,7 +207,7 @@ class Roster:
                     self._close([mine])
             elif counts.messages or (mine is not None and mine.unacked):
                 if mine is None and lanes:
-                    lanes.append(mine := Lane(endpoint, generation, self._yard))
+                    lanes.append(mine := Lane(endpoint, generation, self._yard, lanes[0].share))
                     await mine.open()
             elif mine is not None:
                 lanes.remove(mine)
@@ -215,3 +244,8 @@ class Roster:
         self._endings.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.warning("not done", reason=str(error), exc_info=not isinstance(error, ClaimbusError))
+
+
+def _receives(endpoint: Endpoint) -> bool:
+    """Tell whether workers deliver to it at the moment."""
+    return endpoint.kind == "webhook" and endpoint.state == "active"

@@ -24,9 +24,11 @@ from claimbus.events.errors import UnavailableError
 from claimstore.holds import Holds
 from claimstore.latest import Latest
 from claimstore.leases import Leases
+from claimstore.presence import Presence
 from claimstore.progress import Progress
 from claimstore.quarantined import Quarantined
 from claimstore.store import ClaimStore
+from consumers.crew import Crew
 from consumers.disposition import Disposition
 from consumers.garbage import collect_seldom
 from consumers.handler import Handler
@@ -61,6 +63,7 @@ class Services:
     publisher: Publisher
     holds: Holds
     latest: Latest
+    presence: Presence
     progress: Progress
     leases: Leases
     quarantined: Quarantined
@@ -75,7 +78,7 @@ def worker_name() -> str:
 
 
 class Worker:
-    """Runs the lanes of all endpoints, and the watches that keep them right."""
+    """Runs its share of the lanes of all endpoints, and the watches that keep them right."""
 
     def __init__(
         self,
@@ -101,6 +104,12 @@ class Worker:
         self._provision = Provision(services.database, services.consuming)
         self._handler = Handler(services.store, services.latest)
         self._connections = Connections(services.consuming)
+        self._crew = Crew(
+            services.presence,
+            name,
+            able=lambda: services.consuming.is_open and self._recorder.available,
+            announce=lambda: services.publisher.announce("", "workers"),
+        )
         yard = Yard(
             worker=name,
             connections=self._connections,
@@ -119,6 +128,7 @@ class Worker:
             services.publisher,
             services.quarantined,
             yard,
+            crew=self._crew,
             grace=self._grace,
         )
         self._quarantine = Quarantine(
@@ -134,29 +144,33 @@ class Worker:
         )
         self._retention = Retention(services.database, services.leases, worker=name, kept=attempts_kept)
         self._changed = asyncio.Event()
-        store, roster = services.store, self._roster
+        self._measured: set[str] = set()
+        store, roster, crew = services.store, self._roster, self._crew
         metrics.redeems.labels("redis").set_function(lambda: store.read)
         metrics.redeems.labels("cache").set_function(lambda: store.redeemed - store.read)
         publishing = services.publisher.connection
         metrics.blocked.set_function(lambda: publishing.blocked is not None)
         metrics.lanes.set_function(lambda: len(roster.lanes))
-        metrics.held.set_function(lambda: sum(lane.held for lane in roster.lanes))
+        metrics.held.set_function(lambda: sum(lane.held and not lane.share.place for lane in roster.lanes))
+        metrics.workers.set_function(lambda: len(crew.workers))
         metrics.unacked.set_function(lambda: sum(lane.unacked for lane in roster.lanes))
 
     async def run(self, stop: asyncio.Event, *, ready: Callable[[], None] = lambda: None) -> None:
         """Work until ``stop``; then finish what is in flight and hand the rest back.
 
-        ``ready`` is called once all endpoints have their queues and lanes. Raises what makes working
-        impossible from the start; later faults are waited out.
+        ``ready`` is called once all endpoints have their queues, and this worker its lanes. Raises what makes
+        working impossible from the start; later faults are waited out.
         """
         collect_seldom()
         recording = asyncio.create_task(self._recorder.run())
         control = await listen(self._services.consuming, self._heard)
         watches: list[asyncio.Task[None]] = []
         try:
+            await self._crew.enter()
+            watches.append(asyncio.create_task(self._crew.watch(self._changed.set)))
             await self._heed_dates()
             await self._roster.reconcile(anew=True)
-            watches = [
+            watches += [
                 asyncio.create_task(watch)
                 for watch in (self._keep_reconciled(), self._keep_watch(), self._retention.run())
             ]
@@ -168,7 +182,7 @@ class Worker:
             for watch in watches:
                 watch.cancel()
             await control.stop()
-            await self._roster.aclose()
+            await asyncio.gather(self._crew.leave(), self._roster.aclose())
             await self._connections.aclose()
             self._recorder.close()
             await asyncio.wait([recording], timeout=self._grace)
@@ -180,10 +194,11 @@ class Worker:
                 ended.result()
 
     def _heard(self, announcement: Announcement) -> None:
-        if announcement.what == "changed":
-            self._changed.set()
-        else:
-            self._roster.hear(announcement.endpoint, announcement.what)
+        match announcement.what:
+            case "changed" | "workers":
+                self._changed.set()
+            case what:
+                self._roster.hear(announcement.endpoint, what)
 
     async def _keep_reconciled(self) -> None:
         """Reconcile when a change is announced, and now and then in case an announcement was missed."""
@@ -194,8 +209,8 @@ class Worker:
             except TimeoutError:
                 pass
             self._changed.clear()
-            roster = self._roster
-            for step in (roster.reconcile, roster.refresh, self._heed_dates, self._measure):
+            crew, roster = self._crew, self._roster
+            for step in (crew.look, roster.reconcile, roster.refresh, self._heed_dates, self._measure):
                 try:
                     await step()
                 except UnavailableError as away:
@@ -205,9 +220,12 @@ class Worker:
         self._handler.heed(await self._services.database.read(type_dates.types_in_force))
 
     async def _measure(self) -> None:
-        queues = [lane.queue for lane in self._roster.lanes]
-        for queue, counts in (await self._provision.counts(queues)).items():
+        found = await self._provision.counts([lane.queue for lane in self._roster.lanes])
+        for queue, counts in found.items():
             self._metrics.depth.labels(queue).set(counts.messages)
+        for queue in self._measured - found.keys():  # another worker's by now
+            self._metrics.depth.remove(queue)
+        self._measured = set(found)
 
     async def _keep_watch(self) -> None:
         """Look after queues that hang, when it is this worker's turn."""

@@ -21,11 +21,11 @@ MAX_DETAIL: Final = 2000
 TICKETS: Final = 2048
 """Tickets that are kept for the queues that are to bring them still: half a kilobyte each."""
 
-What = Literal["changed", "held", "released", "failing"]
+What = Literal["changed", "held", "released", "failing", "workers"]
 
 
 class Announcement(NamedTuple):
-    """What every worker should know of an endpoint at once."""
+    """What every worker should know at once: of an endpoint, or that one of the ``workers`` comes or goes."""
 
     endpoint: str
     what: What

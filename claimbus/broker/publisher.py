@@ -162,7 +162,7 @@ class Publisher:
         await self.publish(codec.letter_message(letter))
 
     async def announce(self, endpoint: str, what: What) -> None:
-        """Tell every worker something about an endpoint."""
+        """Tell every worker something at once, of an endpoint or (then that is empty) of the workers."""
         await self.publish(codec.announcement_message(Announcement(endpoint, what)))
 
     async def aclose(self) -> None:

@@ -19,6 +19,7 @@ from claimbus.broker.topology import DEADLETTERS, REDELIVER, endpoint_queue, mes
 from claimbus.cli.demo.receivers import Behaviour, Receiver, Receivers
 from claimbus.cli.settings import Settings
 from claimbus.cli.wiring import Wiring
+from claimbus.cli.wiring.worker import open_worker
 from claimbus.database import attempts, bindings, endpoints, holds, participants
 from claimbus.database.attempts import Attempt
 from claimbus.database.audit import Act
@@ -95,7 +96,7 @@ class House:
         async def work() -> None:
             settings = self.wiring.settings.model_copy(update=overrides)
             async with Wiring(settings) as wiring:
-                worker = await wiring.worker(Metrics())
+                worker = await open_worker(wiring, Metrics())
                 started.append(worker)
                 await worker.run(stop, ready=ready.set)
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from claimbus.cli.demo.authority import Authority
 from claimbus.cli.demo.receivers import Receivers
 from claimbus.cli.settings import Settings
-from claimbus.cli.wiring import webhooks
+from claimbus.cli.wiring.webhook import webhooks
 from claimbus.events.errors import ConfigurationError
 from tests.consumers.house import House
 from tests.consumers.webhooks import post, webhook_to

@@ -376,6 +376,18 @@ async def test_a_queue_that_is_bound_again_is_consumed_before_it_has_what_it_mis
     await asyncio.gather(looking, return_exceptions=True)
 
 
+async def test_workers_begin_anew_with_a_queue_that_was_made_again(house: House) -> None:
+    """RabbitMQ 3.10 does not always tell consumers that their queue is gone: they would wait for ever."""
+    house.participant("AAA1")
+    endpoint, _ = await house.endpoint("AAA1")
+    watch = Watch(house, "another")
+    await watch.quarantine.look()
+    assert (await house.database.read(endpoints.revisions))[endpoint.id] == endpoint.revision
+    await delete(house, endpoint)
+    await watch.quarantine.look()
+    assert (await house.database.read(endpoints.revisions))[endpoint.id] > endpoint.revision
+
+
 async def owner(house: House) -> str:
     """The worker whose watch it is."""
     connection = house.store.connection

@@ -1,17 +1,15 @@
 """Old attempts go, young ones stay; an endpoint may not outlive its bodies; PostgreSQL does as well."""
 
-import os
 import time
-import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from claimbus.cli.settings import Settings
 from claimbus.cli.wiring import Wiring
+from claimbus.cli.wiring.worker import open_worker
 from claimbus.database import attempts
 from claimbus.database.attempts import Attempt
 from claimbus.events.errors import ConfigurationError
@@ -19,6 +17,7 @@ from claimstore.leases import Leases
 from consumers.metrics import Metrics
 from consumers.retention import Retention
 from tests.consumers.house import House, open_house
+from tests.services import own_database
 from tests.waiting import eventually
 
 
@@ -43,18 +42,14 @@ async def test_a_worker_does_not_start_where_a_delivery_could_outlive_its_body(h
     await house.endpoint("AAA1", age_limit_s=7 * 86400)
     async with Wiring(house.wiring.settings) as wiring:
         with pytest.raises(ConfigurationError, match="CLAIMBUS_CLAIM_LIFE"):
-            await wiring.worker(Metrics())
+            await open_worker(wiring, Metrics())
 
 
 @pytest.fixture
 def postgresql() -> Iterator[str]:
     """The URL of an empty database."""
-    server, name = os.environ["CLAIMBUS_TEST_POSTGRESQL_URL"], f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    yield f"{server.rpartition('/')[0]}/{name}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    with own_database() as url:
+        yield url
 
 
 async def test_a_worker_does_as_well_with_postgresql(
