@@ -78,6 +78,14 @@ class Cluster:
         """Send a command to the master that has its key; the future is that of `Server.ask`."""
         return self.server(_key(command)).send(command, durable=durable)
 
+    async def look_again(self, key: Part) -> bool:
+        """Ask for the slots; the master that is believed to have this key's only if no other server answers.
+
+        Raises StoreUnavailableError.
+        """
+        await self._look(doubted=self.server(key))
+        return True
+
     async def aclose(self) -> None:
         """Close all connections."""
         if self._looking is not None:
@@ -117,10 +125,12 @@ class Cluster:
         except StoreUnavailableError:
             return  # who asks next will start it again
 
-    async def _look(self) -> None:
+    async def _look(self, doubted: Server | None = None) -> None:
         """Ask the servers, in any order, until one tells which master has which slots."""
         hosts = list({*self._seeds, *self._servers})
         random.shuffle(hosts)  # so that one that hangs does not delay every look
+        if doubted is not None:
+            hosts.sort(key=lambda host: self._servers.get(host) is doubted)
         error = StoreUnavailableError("no server of the Redis Cluster tells in time who has which slots")
         for host in hosts:
             try:

@@ -15,7 +15,7 @@ from claimstore.addresses import SETTING, Address, Host, Settings, limits, parse
 from claimstore.cluster import Cluster
 from claimstore.errors import StoreUnavailableError
 from claimstore.lanes import Part, Reply
-from claimstore.sentinel import Masters
+from claimstore.sentinel import Service
 from claimstore.server import Pools, Server, Servers
 
 __all__ = ["Connection", "Part", "Reply"]
@@ -105,6 +105,14 @@ class Connection:
         """Return when every server that has keys answers. Raises StoreUnavailableError."""
         await asyncio.gather(*(master.ask("PING") for master in self.masters))
 
+    async def look_again(self, key: str) -> bool:
+        """Find out anew which server has a key, for what is asked next. False: there never is another.
+
+        A master that was cut off and replaced answers, too, until it hears of it, and lacks what the new one
+        was given. Raises StoreUnavailableError.
+        """
+        return await self._servers.look_again(key)
+
     async def now(self, key: str) -> int:
         """Return the second it is by the clock by which a key expires: that of the server that has it."""
         return await _clock(self._servers.server(key))
@@ -137,7 +145,7 @@ def _servers(address: Address, connections: int, replicas: int, answer_within: f
         case "cluster":
             return Cluster(address.hosts, member, answer_within=answer_within)
         case "sentinel":
-            return server(address.service, lambda: Masters(address, bounds))
+            return Service(address, bounds, answer_within=answer_within, replicas=replicas)
         case "server":
             return server("Redis", lambda: ConnectionPool(**address.settings, **bounds))
 

@@ -45,9 +45,11 @@ class Redeeming:
         """Read a claim's record. Raises ClaimExpiredError, ClaimMissingError and StoreUnavailableError."""
         key = self._key(claim_id)
         record: bytes | None = await self._connection.ask("GET", key)
+        if record is None and await self._connection.now(key) >= expires:
+            raise ClaimExpiredError(claim_id, "has expired")
+        if record is None and await self._connection.look_again(key):
+            record = await self._connection.ask("GET", key)
         if record is None:
-            if await self._connection.now(key) >= expires:
-                raise ClaimExpiredError(claim_id, "has expired")
             raise ClaimMissingError(claim_id, "is gone before its time; was it evicted or deleted?")
         return record
 

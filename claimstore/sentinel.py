@@ -1,13 +1,14 @@
 """Connections to the master that sentinels name, wherever it is by now.
 
 Every new connection asks them. A lost one, or one whose server became a replica, is given up with all that
-are idle, so what is asked next finds the new master.
+are idle, so what is asked next finds the new master. One whose server was replaced and has not heard of it
+works on, until somebody has reason to doubt it.
 """
 
 import asyncio
 
 from redis.asyncio.client import Redis
-from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.sentinel import (
     MasterNotFoundError,
     Sentinel,
@@ -18,6 +19,8 @@ from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import NoPermissionError
 
 from claimstore.addresses import Address, GivenTLS, Host, Settings, show
+from claimstore.lanes import Part
+from claimstore.server import Server
 
 
 class _Master(SentinelManagedConnection):
@@ -73,9 +76,39 @@ class Masters(SentinelConnectionPool):
             raise Lost(f"no sentinel of {asked} names a healthy master {self.service_name!r}") from unknown
         return host, int(port)
 
+    def doubt(self) -> None:
+        """Let no connection that there is be used again; what waits for an answer on one still gets it."""
+        for connection in (*self._available_connections, *self._in_use_connections):
+            connection.mark_for_reconnect()  # type: ignore[no-untyped-call]
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        """Return when it can be used. Raises redis-py's ConnectionError."""
+        if connection.should_reconnect():  # type: ignore[no-untyped-call]
+            await connection.disconnect(nowait=True)
+        await super().ensure_connection(connection)
+
     async def aclose(self) -> None:
         """Close the connections to the master and to the sentinels."""
         try:
             await super().aclose()
         finally:
             await asyncio.gather(*(client.aclose() for client in self._clients))
+
+
+class Service(Server):
+    """What sentinels watch over: the master of a service, whichever server that is."""
+
+    def __init__(self, address: Address, bounds: Settings, *, answer_within: float, replicas: int) -> None:
+        self._pools: list[Masters] = []
+
+        def pool() -> Masters:
+            self._pools.append(Masters(address, bounds))
+            return self._pools[-1]
+
+        super().__init__(address.service, pool, answer_within=answer_within, replicas=replicas)
+
+    async def look_again(self, _key: Part) -> bool:
+        """Have the sentinels asked before anything else is."""
+        for pool in self._pools:
+            pool.doubt()
+        return True

@@ -28,6 +28,9 @@ class Servers(Protocol):
     def send(self, command: Sequence[Part], *, durable: bool) -> asyncio.Future[Reply]:
         """Send a command to the one that has its key; the future is that of `Server.ask`."""
 
+    async def look_again(self, key: Part) -> bool:
+        """Find out anew which server has a key, for what is asked next. False: there never is another."""
+
     async def connect(self) -> None:
         """Find the servers and return when all answer. Raises StoreUnavailableError."""
 
@@ -78,6 +81,10 @@ class Server:
     def server(self, _key: Part | None) -> "Server":
         """Return itself."""
         return self
+
+    async def look_again(self, _key: Part) -> bool:
+        """There is no other."""
+        return False
 
     async def connect(self) -> None:
         """Return when it answers. Raises StoreUnavailableError."""

@@ -51,7 +51,9 @@ def main(
     ] = None,
     times: Annotated[int | None, typer.Option(min=1, help="How often each fault is injected.")] = None,
     rate: Annotated[float | None, typer.Option(min=1, help="Events a second.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the table to this file, too.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the table to this file, too; into its section, if it has one.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the sums as the last line, too.")] = False,
 ) -> None:
     """Do harm to a running bus, and see whether anything is lost."""
@@ -74,10 +76,18 @@ def main(
     console.print(report.table(rows))
     print(f"{report.summary(rows)}\nseed {seed}", flush=True)
     if markdown is not None:
-        markdown.write_text(report.markdown(rows))
+        command = _command(short=short, only=only or (), times=times, rate=rate, seed=seed)
+        report.write(rows, command, markdown)
     if as_json:
         print(report.as_json(rows))
     raise typer.Exit(0 if all(row.harmless for row in rows) else 1)
+
+
+def _command(*, short: bool, only: Sequence[str], times: int | None, rate: float, seed: int) -> str:
+    """The command line that repeats a run."""
+    words = ["./dev chaos", *["--short"] * short, *(f"--only {name}" for name in only)]
+    words += [] if times is None else [f"--times {times}"]
+    return " ".join([*words, f"--rate {rate:g}", f"--seed {seed}"])
 
 
 def _chosen(*, short: bool, only: Sequence[str] | None) -> list[Fault]:

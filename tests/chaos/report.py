@@ -1,9 +1,14 @@
 """What a run of many faults has found: a table for a terminal, one for the docs, a line of JSON."""
 
 import json
+import os
+import platform
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from rich import box
@@ -29,6 +34,20 @@ COLUMNS: Final = (
     "remarks",
 )
 WORDS: Final = {"fault", "what", "remarks"}
+FOR_DOCS: Final = (
+    "fault",
+    "what",
+    "injected",
+    "events",
+    "lost",
+    "leaked",
+    "disordered",
+    "without body",
+    "duplicates",
+    "recovery s",
+)
+BEGIN, END = "<!-- chaos -->", "<!-- /chaos -->"
+"""Between these a page has what one run found."""
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -70,15 +89,40 @@ def table(rows: Sequence[Row]) -> Table:
     return shown
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """Return a table in Markdown, with what it comes to below."""
+def write(rows: Sequence[Row], command: str, file: Path) -> None:
+    """Write what a run found to a file in Markdown; into its section for that, if it has one.
+
+    ``command`` repeats the run.
+    """
+    found = markdown(rows, command)
+    page = file.read_text() if file.exists() else ""
+    if BEGIN in page:
+        section = f"{BEGIN}\n\n{found}\n{END}"
+        found = re.sub(f"{BEGIN}.*?{END}", lambda _: section, page, flags=re.DOTALL)
+    file.write_text(found)
+
+
+def markdown(rows: Sequence[Row], command: str) -> str:
+    """Return a table in Markdown: above it where and how it was found, below it the sums and the remarks."""
+    where = f"{os.cpu_count()} processors, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}"
+    found = [dict(zip(COLUMNS, cells(row), strict=True)) for row in rows]
     lines = [
-        COLUMNS,
-        tuple("---" if column in WORDS else "--:" for column in COLUMNS),
-        *map(cells, rows),
+        FOR_DOCS,
+        tuple("---" if column in WORDS else "--:" for column in FOR_DOCS),
+        *(tuple(row[column] for column in FOR_DOCS) for row in found),
     ]
-    escaped = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
-    return "".join(f"| {' | '.join(line)} |\n" for line in escaped) + f"\n{summary(rows)}\n"
+    remarks = [f"- `{row['fault']}`: {row['remarks']}" for row in found if row["remarks"]]
+    parts = (
+        f"*`{command}`; {where}.*",
+        "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines),
+        summary(rows),
+        "\n".join(map(_escaped, remarks)),
+    )
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def outcome(row: Row) -> str:

@@ -133,6 +133,20 @@ class RedisCluster:
         for node in (to, *self.masters()):
             node.command("CLUSTER", "SETSLOT", slot, "NODE", _id(to))
 
+    def replace(self, key: str, by: PrivateRedis) -> PrivateRedis:
+        """Cut off the master that has a key's slot, which does not notice; give the slot to another.
+
+        Return who was cut off. The cluster must not require that all slots have a master.
+        """
+        old, slot = self.master_of(key), key_slot(key.encode())
+        others = [one for one in self.nodes if one is not old]
+        for one in others:
+            old.command("CLUSTER", "FORGET", _id(one))
+            one.command("CLUSTER", "FORGET", _id(old))
+        for one in others:
+            one.command("CLUSTER", "SETSLOT", slot, "NODE", _id(by))
+        return old
+
     def ready(self) -> bool:
         """Whether every running node calls the cluster whole and every replica follows its master."""
         running = [one for one in self.nodes if one.running]

@@ -13,12 +13,12 @@ from claimbus.events.errors import ConfigurationError
 from claimstore import ClaimStore
 from claimstore.checks import Finding, examine, project, worst
 from claimstore.connection import Connection
-from claimstore.errors import StoreUnavailableError
+from claimstore.errors import ClaimMissingError, StoreUnavailableError
 from claimstore.script import Script
 from claimstore.usage import claims_by_key
 from tests.claimstore.clusters import RedisCluster, redis_cluster
 from tests.claimstore.private import PrivateRedis
-from tests.claimstore.samples import an_event, noise
+from tests.claimstore.samples import JSON_BODY, an_event, noise
 from tests.claimstore.writers import assert_all_there, writing
 from tests.waiting import eventually
 
@@ -59,6 +59,24 @@ async def test_a_master_that_dies_takes_nothing_along_that_was_checked_in(tmp_pa
 
 def shard(cluster: RedisCluster, claim_id: str) -> int:
     return cluster.masters().index(cluster.master_of(f"claim:{{{claim_id}}}"))
+
+
+async def test_a_claim_is_missing_only_if_the_master_of_now_lacks_it(tmp_path: Path) -> None:
+    with redis_cluster(tmp_path, "--cluster-require-full-coverage", "no", replicas=0) as cluster:
+        async with await ClaimStore.open(cluster.url, replicas=0, cache=0) as store:
+            heir = cluster.masters()[0]
+            claim_id = next(name for name in map(str, range(1000)) if shard(cluster, name) == 1)
+            key = f"claim:{{{claim_id}}}"
+            old = cluster.replace(key, heir)
+            at_heir = f"redis+cluster://127.0.0.1:{heir.port}"
+            async with await ClaimStore.open(at_heir, replicas=0) as producer:
+                place = await producer.check_in(an_event(), claim_id=claim_id)
+            assert await store.find(claim_id) is None  # it still believes who was cut off
+            assert (await store.redeem(claim_id, expires=place.expires)).event.body == JSON_BODY
+            assert old.command("CLUSTER", "INFO").startswith("cluster_state:ok")
+            heir.command("DEL", key)
+            with pytest.raises(ClaimMissingError):
+                await store.redeem(claim_id, expires=place.expires)
 
 
 async def test_commands_follow_a_slot_that_moved_while_they_are_sent(bare: RedisCluster) -> None:

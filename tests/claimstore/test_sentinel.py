@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from claimbus.events.errors import ConfigurationError
-from claimstore import CheckedIn, ClaimStore
+from claimstore import CheckedIn, Claim, ClaimStore
 from claimstore.addresses import limits, parse_address
 from claimstore.checks import Finding, judge
 from claimstore.connection import Connection
-from claimstore.errors import StoreUnavailableError
+from claimstore.errors import ClaimMissingError, StoreUnavailableError
 from claimstore.sentinel import Masters
 from tests.claimstore.clusters import SERVICE, SentinelGroup, sentinel_group, wait_for
 from tests.claimstore.private import PrivateRedis
-from tests.claimstore.samples import an_event
+from tests.claimstore.samples import JSON_BODY, an_event
 from tests.claimstore.test_checks import GOOD
 from tests.claimstore.writers import assert_all_there, writing
 from tests.waiting import eventually
@@ -72,6 +72,36 @@ async def test_a_master_that_steps_down_is_left_and_never_read_as_a_replica(grou
         for _ in range(50):
             assert await connection.ask("GET", "failover:word") == b"new"
         assert calls(old) == reads
+
+
+async def test_a_claim_is_missing_only_if_the_master_of_now_lacks_it(tmp_path: Path) -> None:
+    with sentinel_group(tmp_path) as group:
+        async with await ClaimStore.open(group.url, replicas=0, connections=1, cache=0) as store:
+            old = group.master
+            old.command("ACL", "SETUSER", "default", "-slaveof")  # as if no sentinel could reach it
+            old.pause()
+            await eventually(lambda: group.master is not old, within=FAILOVER)
+            old.resume()
+            async with await ClaimStore.open(group.url, replicas=0) as producer:
+                early, late = await producer.check_in_many([an_event(), an_event()])
+            assert await store.find(early.claim_id) is None  # its connection still leads to the old one
+            claim = await store.redeem(early.claim_id, expires=early.expires)
+            assert claim.event.body == JSON_BODY
+            assert await store.find(late.claim_id) is not None
+            assert old.command("ROLE")[0] == "master"
+            with pytest.raises(ClaimMissingError):
+                await store.redeem("never", expires=early.expires)
+
+
+async def test_claims_that_are_missing_do_not_hinder_the_others(group: SentinelGroup) -> None:
+    async with await ClaimStore.open(group.url, replicas=0, cache=0) as store:
+        places = await store.check_in_many(an_event() for _ in range(500))
+        expires = places[0].expires
+        asked = [name for one in places for name in (one.claim_id, f"no-{one.claim_id}")]
+        found = await asyncio.gather(
+            *(store.redeem(name, expires=expires) for name in asked), return_exceptions=True
+        )
+    assert [type(one) for one in found] == [Claim, ClaimMissingError] * 500
 
 
 async def set_(connection: Connection, value: str) -> bool:

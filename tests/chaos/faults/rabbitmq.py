@@ -5,20 +5,25 @@ import json
 import random
 from datetime import UTC, datetime
 
+from claimbus.cli.demo.receivers import Behaviour
+from consumers.quarantine import MARGIN
 from tests.chaos.fault import Fault, Inject
 from tests.chaos.house import PLACES, VICTIM, House
+from tests.chaos.processes import ProcessFailedError
 from tests.chaos.servers import Rabbit, start
 
-CLUSTER = "rabbitmq-cluster"
+CLUSTER, BY_DEFAULT = "rabbitmq-cluster", "rabbitmq-cluster-default"
 AWAY_FOR = (1.0, 5.0)
 HANGS_FOR = (6.0, 10.0)
 """Longer than a producer waits for a confirm (5 s in a house)."""
 ALARM_FOR = (2.0, 6.0)
 STOPPED_FOR = 10.0
-MADE_WITHIN = 60.0
+WAITS_FOR = MARGIN + 15.0
+"""Longer than what the workers recover by themselves, once a queue is made again, had waited in it."""
+MADE_WITHIN, RECOVERED_WITHIN = 60.0, 120.0
 """Seconds, all of them. The workers look every 5 s."""
 
-PATIENCE = 400.0
+PATIENCE, PATIENCE_BY_DEFAULT = 400.0, 900.0
 """Seconds. With RabbitMQ's own ``dead_letter_worker_publisher_confirm_timeout`` a retry whose way from its
 rung to its endpoint's queue was cut off by a dead leader comes after 180 s, and some come after 360."""
 
@@ -85,23 +90,31 @@ async def connections_closed(house: House, chance: random.Random) -> None:
 async def queue_deleted(house: House, chance: random.Random) -> None:
     """Delete an endpoint's queue as no operator should, and bring back what had waited in it as one would.
 
-    The workers make the queue again, with what was not routed while there was none. A reconcile finds what
-    went with the old one; a recovery brings it back.
+    Its receiver is away, so that something waits. The workers make the queue again, with what was published
+    since shortly before. A reconcile finds what else went with the old one; a recovery brings it back.
     """
     queue, endpoint = house.queue(VICTIM), house.endpoints[VICTIM]
     since = datetime.now(UTC)
     node = house.servers.rabbit[0]
+    await house.behave(house.victim, Behaviour(kind="down"))
+    await asyncio.sleep(WAITS_FOR)
     await _tell(node, "delete_queue", queue, "--vhost", house.vhost)
+    await house.behave(house.victim)
     await house.published()
     await house.until(lambda: _is_there(node, house.vhost, queue), MADE_WITHIN, f"{queue} is not made again")
     until = datetime.now(UTC)
     period = ("--since", since.isoformat(), "--until", until.isoformat())
-    look = ("--within", "5s", "--limit", "1000000")
-    found = json.loads(await house.claimbus("deadletters", "reconcile", *period, *look, "--json"))
-    missing = sum(one["endpoint_id"] == endpoint.id for one in found["open"])
+    missing = await _missing(house, endpoint.id, period)
+    if not missing:
+        raise ProcessFailedError("a reconcile finds nothing of what went with the queue")
     act = ("--yes", "--actor", "chaos", "--reason", "its queue was deleted")
     told = await house.claimbus("recover", "--endpoint", endpoint.id, *period, *act, "--json")
     house.remark(f"reconcile found {missing}, recovered {json.loads(told)['redelivered']}")
+
+    async def complete() -> bool:
+        return not await _missing(house, endpoint.id, period)
+
+    await house.until(complete, RECOVERED_WITHIN, "what was recovered does not come")
 
 
 def alarm(command: str, on: str, off: str) -> Inject:
@@ -141,6 +154,13 @@ def _any_queue(house: House, chance: random.Random) -> str:
     return house.queue(chance.choice(PLACES).participant)
 
 
+async def _missing(house: House, endpoint_id: str, period: tuple[str, ...]) -> int:
+    """How many deliveries to an endpoint a reconcile finds open."""
+    look = ("--within", "5s", "--limit", "1000000")
+    found = json.loads(await house.claimbus("deadletters", "reconcile", *period, *look, "--json"))
+    return sum(one["endpoint_id"] == endpoint_id for one in found["open"])
+
+
 async def _is_there(node: Rabbit, vhost: str, queue: str) -> bool:
     told = await asyncio.to_thread(node.ctl, "list_queues", "--vhost", vhost, "name")
     return queue in told.split()
@@ -154,17 +174,25 @@ def _in_cluster(name: str, what: str, inject: Inject, *, short: bool = False) ->
     return Fault(name, what, inject, CLUSTER, short=short, patience=PATIENCE)
 
 
+def _by_default(name: str, what: str, inject: Inject) -> Fault:
+    """In a cluster whose dead letters wait for a confirm as long as RabbitMQ has them by default."""
+    what = f"{what}; retries are sent again after 180 s"
+    return Fault(f"{name}-default", what, inject, BY_DEFAULT, times=1, patience=PATIENCE_BY_DEFAULT)
+
+
 FAULTS = (
-    _in_cluster("node-killed", "a node of three, SIGKILL", node_killed),
+    _in_cluster("node-killed", "a node of three, SIGKILL", node_killed, short=True),
     _in_cluster("leader-killed", "the node with a queue's leader, SIGKILL", leader_killed),
     _in_cluster("journal-killed", "the node with the journal's leader, SIGKILL", journal_leader_killed),
     _in_cluster("node-stopped", "a node of three, SIGSTOP for 10 s", node_stopped),
     _in_cluster("cluster-restarted", "all nodes stopped in order and started", all_restarted),
-    _in_cluster("queue-hangs", "the process of an endpoint's queue hangs", queue_hangs),
+    _in_cluster("queue-hangs", "the process of an endpoint's queue hangs", queue_hangs, short=True),
     _in_cluster("queue-deleted", "an endpoint's queue deleted by an operator", queue_deleted),
     _in_cluster("memory-alarm", "RabbitMQ's memory alarm", memory_alarm),
     _in_cluster("disk-alarm", "RabbitMQ's disk alarm", disk_alarm),
     _in_cluster("connections-closed", "all connections closed by an operator", connections_closed),
+    _by_default("node-killed", "a node of three, SIGKILL", node_killed),
+    _by_default("leader-killed", "the node with a queue's leader, SIGKILL", leader_killed),
     Fault("rabbitmq-killed", "RabbitMQ alone, SIGKILL", alone_killed, patience=PATIENCE),
     Fault("rabbitmq-stopped", "RabbitMQ alone, SIGSTOP for 10 s", node_stopped),
 )

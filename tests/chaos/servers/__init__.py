@@ -11,12 +11,21 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from tests.chaos.fault import NotRunError
 from tests.chaos.servers import trixie
 from tests.chaos.servers.link import Link
-from tests.chaos.servers.rabbit import Rabbit, open_cluster, start
+from tests.chaos.servers.rabbit import SENT_AGAIN_MS, Rabbit, open_cluster, start
 from tests.chaos.servers.redis import Alone, Redis, open_redis_cluster, open_sentinel
 
 __all__ = ["KINDS", "Link", "Rabbit", "Redis", "Servers", "by_link", "open_servers", "start"]
 
-KINDS: Final = ("plain", "proxied", "rabbitmq-cluster", "rabbitmq-4", "sentinel", "redis-cluster", "redis-8")
+KINDS: Final = (
+    "plain",
+    "proxied",
+    "rabbitmq-cluster",
+    "rabbitmq-cluster-default",
+    "rabbitmq-4",
+    "sentinel",
+    "redis-cluster",
+    "redis-8",
+)
 TRIXIE: Final = Path(__file__).parents[3] / ".claimbus" / "trixie"
 """Debian 13, unpacked; kept for the next run."""
 
@@ -79,6 +88,8 @@ def _start(kind: str, directory: Path, running: ExitStack, report: Callable[[str
         alone = running.enter_context(Alone(directory / "redis", program=redis_program))
         redis_url, redis = alone.url, [alone]
     if kind == "rabbitmq-cluster":
+        nodes = open_cluster(directory, running, sent_again_ms=SENT_AGAIN_MS)
+    elif kind == "rabbitmq-cluster-default":
         nodes = open_cluster(directory, running)
     else:
         nodes = [running.enter_context(Rabbit(directory / "rabbitmq", program=rabbitmq_program))]

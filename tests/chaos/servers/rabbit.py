@@ -16,7 +16,6 @@ from claimbus.cli.services.server import Server, free_ports, search_path
 NODES: Final = 3
 """Of a cluster; so each quorum queue and stream has three replicas."""
 
-
 SENT_AGAIN_MS: Final = 10_000
 """Milliseconds after which what is dead-lettered is sent again unless its next queue has confirmed it, whose
 leader may have died. RabbitMQ's own 180,000 would have retries wait for so long."""
@@ -67,8 +66,13 @@ class PortMapper(Server):
         return True
 
 
-def open_cluster(directory: Path, running: ExitStack) -> Sequence[Rabbit]:
-    """Start three nodes that are one cluster; they end with ``running``."""
+def open_cluster(
+    directory: Path, running: ExitStack, *, sent_again_ms: int | None = None
+) -> Sequence[Rabbit]:
+    """Start three nodes that are one cluster; they end with ``running``.
+
+    ``sent_again_ms`` is the ``dead_letter_worker_publisher_confirm_timeout``, if not RabbitMQ's own.
+    """
     mapper = running.enter_context(PortMapper(directory / "epmd"))
     nodes = [Rabbit(directory / f"rabbitmq{number + 1}") for number in range(NODES)]
     cookie = secrets.token_hex(10)
@@ -76,9 +80,10 @@ def open_cluster(directory: Path, running: ExitStack) -> Sequence[Rabbit]:
         node.environment["ERL_EPMD_PORT"] = str(mapper.port)
         (node.directory / ".erlang.cookie").write_text(cookie)
         (node.directory / ".erlang.cookie").chmod(0o400)
-        (node.directory / "advanced.config").write_text(
-            f"[{{rabbit, [{{dead_letter_worker_publisher_confirm_timeout, {SENT_AGAIN_MS}}}]}}].\n"
-        )
+        if sent_again_ms is not None:
+            (node.directory / "advanced.config").write_text(
+                f"[{{rabbit, [{{dead_letter_worker_publisher_confirm_timeout, {sent_again_ms}}}]}}].\n"
+            )
         with (node.directory / "rabbitmq.conf").open("a") as settings:
             settings.write(_membership(nodes))
         running.callback(node.kill)
