@@ -184,13 +184,18 @@ class Certificate(NamedTuple):
     fingerprints: frozenset[str]
 
 
+def common_name(subject: str) -> str:
+    """Return a subject's common name; empty if it has none, or is no subject (RFC 4514)."""
+    try:
+        common = x509.Name.from_rfc4514_string(subject).get_attributes_for_oid(NameOID.COMMON_NAME)
+    except ValueError:
+        return ""
+    return str(common[0].value) if common else ""
+
+
 def system_of(name: str) -> str:
     """Return the word for an ISO system that a token's name, or a subject's common name, gives."""
-    try:
-        common = x509.Name.from_rfc4514_string(name).get_attributes_for_oid(NameOID.COMMON_NAME)
-    except ValueError:  # a token's
-        common = []
-    text = str(common[0].value) if common else name
+    text = common_name(name) or name
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 

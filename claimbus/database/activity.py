@@ -10,15 +10,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from claimbus.database.holds import HoldEvent
-from claimbus.database.schema import (
-    attempts,
-    endpoints,
-    hold_events,
-    letters,
-    milliseconds,
-    moment_of,
-    replay_items,
-)
+from claimbus.database.schema import attempts, endpoints, hold_events, milliseconds, moment_of
 from claimbus.database.statements import portions
 
 HOUR_MS: Final = 3_600_000
@@ -135,16 +127,6 @@ def last_holds(connection: Connection, endpoint_ids: Collection[str]) -> dict[st
         for some in portions(endpoint_ids)
         for row in connection.execute(query.where(column.id.in_(newest.where(column.endpoint_id.in_(some)))))
     }
-
-
-def participants_of_replay(connection: Connection, replay_id: str) -> frozenset[str | None]:
-    """Return whose letters a job has, as far as they are not forgotten; None stands for nobody's."""
-    query = (
-        select(letters.c.participant_id)
-        .distinct()
-        .join(replay_items, replay_items.c.letter_id == letters.c.id)
-    )
-    return frozenset(connection.execute(query.where(replay_items.c.replay_id == replay_id)).scalars())
 
 
 def _moment(number: int | None) -> datetime | None:

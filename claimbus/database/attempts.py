@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import ColumnElement, Connection, delete, func, select, tuple_
 
 from claimbus.database.page import Page, whole_numbers
-from claimbus.database.schema import attempts, milliseconds
+from claimbus.database.schema import attempts, is_rare, milliseconds
 from claimbus.database.statements import insert_into, portions
 
 ANSWER_HEAD_BYTES: Final = 2048
@@ -104,6 +104,12 @@ class Filter:
             found.append(column.started_ms < milliseconds(self.until))
         return found
 
+    @property
+    def is_for_rare_verdicts(self) -> bool:
+        """Tell whether nothing but verdicts tells which attempts pass, and all of these are rare."""
+        narrow = (self.message_id, self.partitionkey, self.replay)
+        return "delivered" not in (self.verdicts or ("delivered",)) and narrow == (None, None, None)
+
 
 EVERYTHING: Final = Filter()
 _key = tuple_(attempts.c.started_ms, attempts.c.id)
@@ -119,10 +125,13 @@ def find(
     keys = keys.order_by(attempts.c.started_ms.desc(), attempts.c.id.desc()).limit(limit + 1)
     # Endpoint by endpoint: one look at several would sort all that they have. And the keys first: the index
     # alone gives them, while SQLite would fetch each row of an endpoint to see its verdict (30 times slower).
-    if wanted.endpoint_ids is None:
-        looks = [keys]
-    else:
+    # Verdict by verdict for the same reason.
+    if wanted.endpoint_ids is not None:
         looks = [keys.where(attempts.c.endpoint_id == one) for one in set(wanted.endpoint_ids)]
+    elif wanted.verdicts is not None and wanted.is_for_rare_verdicts:
+        looks = [keys.where(attempts.c.verdict == one, is_rare) for one in set(wanted.verdicts)]
+    else:
+        looks = [keys]
     rows = chain.from_iterable(connection.execute(select(attempts).where(_key.in_(one))) for one in looks)
     found = heapq.nlargest(limit + 1, map(Attempt._make, rows))
     return Page.cut(found, limit, lambda last: f"{last.started_ms}-{last.id}")

@@ -10,6 +10,18 @@ from claimbus.database.endpoint import DEFAULTS, Kind
 from claimbus.database.names import check_name
 from claimbus.events.errors import InvalidInputError
 
+RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    "concurrency": (1, 256),
+    "rate_limit": (0.01, 10_000),
+    "timeout_s": (0.1, 300),
+    "age_limit_s": (60, 30 * 86_400),
+    "schema_version": (1, 1000),
+}
+"""The least and the most that a number may be."""
+
+LONGEST_URL: Final = 2048
+"""Characters of a URL."""
+
 
 def check(kind: Kind, settings: Mapping[str, Any], *, allow_http: bool) -> None:
     """Raise InvalidInputError naming a setting that cannot be. Plain HTTP only where it is allowed."""
@@ -34,7 +46,7 @@ def _one_of(allowed: tuple[object, ...], name: str, value: object) -> None:
         raise InvalidInputError(name, f"must be one of {', '.join(map(str, allowed))}")
 
 
-def _whole_number(least: int, most: int, name: str, value: object) -> None:
+def _whole_number(least: float, most: float, name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise InvalidInputError(name, f"must be a whole number from {least} to {most}")
 
@@ -45,8 +57,9 @@ def _number(least: float, most: float, name: str, value: object) -> None:
 
 
 def _url(name: str, url: str) -> None:
-    if len(url) > 2048 or not url.isascii() or not url.isprintable() or " " in url:
-        raise InvalidInputError(name, "must be at most 2,048 printable ASCII characters without blanks")
+    if len(url) > LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
+        told = f"must be at most {LONGEST_URL:,} printable ASCII characters without blanks"
+        raise InvalidInputError(name, told)
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -73,11 +86,11 @@ _CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
     "mode": partial(_one_of, ("body", "claim")),
     "ordered": partial(_one_of, (True, False)),
     "latest_only": partial(_one_of, (True, False)),
-    "concurrency": partial(_whole_number, 1, 256),
-    "rate_limit": partial(_number, 0.01, 10_000),
-    "timeout_s": partial(_number, 0.1, 300),
-    "age_limit_s": partial(_whole_number, 60, 30 * 86_400),
-    "schema_version": partial(_whole_number, 1, 1000),
+    "concurrency": partial(_whole_number, *RANGES["concurrency"]),
+    "rate_limit": partial(_number, *RANGES["rate_limit"]),
+    "timeout_s": partial(_number, *RANGES["timeout_s"]),
+    "age_limit_s": partial(_whole_number, *RANGES["age_limit_s"]),
+    "schema_version": partial(_whole_number, *RANGES["schema_version"]),
     "ca_pem": _certificates,
 }
 _OPTIONAL: Final = frozenset(name for name, default in DEFAULTS.items() if default is None)

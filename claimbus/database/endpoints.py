@@ -211,6 +211,12 @@ def rotate_secret(
     return _revise(connection, before, act, "secret rotated")
 
 
+def renew(connection: Connection, endpoint_id: str) -> None:
+    """Have every worker begin anew with an endpoint, of which nothing has changed: this is not audited."""
+    revision = schema.endpoints.c.revision + 1
+    connection.execute(update(schema.endpoints).filter_by(id=endpoint_id).values(revision=revision))
+
+
 def remove(connection: Connection, endpoint_id: str, act: Act) -> Endpoint:
     """Remove an endpoint: its name is free again, its secrets are forgotten, its row and history stay."""
     before = _kept(connection, endpoint_id)

@@ -13,7 +13,7 @@ from claimbus.database import audit
 from claimbus.database.audit import Act, Subject
 from claimbus.database.given import among
 from claimbus.database.replay_rows import STAGES, Replay, get
-from claimbus.database.schema import Moment, letters, replay_items, replays
+from claimbus.database.schema import Moment, letters, replay_items, replay_participants, replays
 from claimbus.events.errors import InvalidInputError
 
 DOUBLE: Final = "a newer letter of the same delivery is sent"
@@ -64,6 +64,7 @@ def create(
     connection.execute(insert(replays), row)
     _line_up(connection, replay_id, act.at)
     _add_skipped(connection, replay_id, act.at, left_out, first=sending)
+    _note_whose(connection, replay_id)
     told = {"letters": sending, "skipped": len(left_out), "rate": rate, "canary": canary}
     subject = Subject("replay", replay_id)
     audit.append(connection, act, "created", subject, after={**told, "selection": selection})
@@ -136,3 +137,11 @@ def _add_skipped(
     ]
     if rows:
         connection.execute(insert(replay_items), rows)
+
+
+def _note_whose(connection: Connection, replay_id: str) -> None:
+    """Note whose letters the job has."""
+    items = select(replay_items.c.letter_id).filter_by(replay_id=replay_id)
+    owner = func.coalesce(letters.c.participant_id, "")
+    whose = select(literal(replay_id), owner).distinct().where(letters.c.id.in_(items))
+    connection.execute(insert(replay_participants).from_select(["replay_id", "participant_id"], whose))

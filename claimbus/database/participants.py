@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy import Connection, RowMapping, delete, select, update
 
 from claimbus.database import audit, names
 from claimbus.database.audit import Act, Subject
@@ -54,6 +54,14 @@ def add_contact(connection: Connection, organisation_id: str, email: str, act: A
         return False
     audit.append(connection, act, "added", Subject("contact", email, organisation_id))
     return True
+
+
+def remove_contact(connection: Connection, organisation_id: str, email: str, act: Act) -> None:
+    """Tell somebody nothing any more. Raises NotFoundError for who is no contact of the organisation."""
+    gone = delete(contacts).filter_by(organisation_id=organisation_id, email=email)
+    if not connection.execute(gone).rowcount:
+        raise NotFoundError("contact", f"{email!r:.120} is no contact of {organisation_id}")
+    audit.append(connection, act, "removed", Subject("contact", email, organisation_id))
 
 
 def contacts_of(connection: Connection, organisation_id: str) -> tuple[str, ...]:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Row, func, literal, select, tuple_
+from sqlalchemy import BigInteger, Connection, Row, exists, func, literal, select, tuple_
 
 from claimbus.database import letters
 from claimbus.database.errors import NotFoundError
 from claimbus.database.letters import DeadLetter
 from claimbus.database.page import Page, whole_numbers
-from claimbus.database.schema import milliseconds, replay_items, replays
+from claimbus.database.schema import milliseconds, replay_items, replay_participants, replays
 
 State = Literal["running", "paused", "sent", "done", "cancelled"]
 """``sent``: every letter was sent or skipped, but what became of some is not known yet."""
@@ -113,14 +113,25 @@ def find(
     connection: Connection,
     states: Collection[State] | None = None,
     *,
+    actor: str | None = None,
+    participant_ids: Collection[str] | None = None,
     cursor: str | None = None,
     limit: int = 100,
 ) -> Page[Replay]:
-    """Return jobs, newest first: all, or those in these states."""
-    column = replays.c
+    """Return jobs that pass every filter given, newest first: in these states, made by somebody.
+
+    ``participant_ids``: every letter of theirs is of one of these participants.
+    """
+    column, whose = replays.c, replay_participants.c
     query = select(replays)
     if states is not None:
         query = query.where(column.state.in_(states))
+    if actor is not None:
+        query = query.where(column.actor == actor)
+    if participant_ids is not None:
+        of_job = whose.replay_id == column.id
+        others = exists().where(of_job, whose.participant_id.not_in(participant_ids))
+        query = query.where(exists().where(of_job), ~others)
     if cursor is not None:
         number, _, last_id = cursor.partition("-")
         (created,) = whole_numbers(number, 1)
@@ -132,11 +143,25 @@ def find(
     return Page.cut(found, limit, lambda last: f"{milliseconds(last.created_at)}-{last.id}")
 
 
+def participants_of(connection: Connection, replay_id: str) -> frozenset[str]:
+    """Return whose letters a job has; ``""`` stands for nobody's."""
+    whose = select(replay_participants.c.participant_id).filter_by(replay_id=replay_id)
+    return frozenset(connection.execute(whose).scalars())
+
+
 def progress(connection: Connection, replay_id: str) -> Progress:
     """Count a job's items by state."""
+    return progresses(connection, [replay_id])[replay_id]
+
+
+def progresses(connection: Connection, replay_ids: Collection[str]) -> dict[str, Progress]:
+    """Count the items of each of these jobs by state."""
     column = replay_items.c
-    query = select(column.state, func.count()).where(column.replay_id == replay_id).group_by(column.state)
-    return Progress(**{state.replace(" ", "_"): count for state, count in connection.execute(query)})
+    counting = select(column.replay_id, column.state, func.count()).group_by(column.replay_id, column.state)
+    counts: dict[str, dict[str, int]] = {one: {} for one in replay_ids}
+    for replay_id, state, count in connection.execute(counting.where(column.replay_id.in_(replay_ids))):
+        counts[replay_id][state.replace(" ", "_")] = count
+    return {replay_id: Progress(**by_state) for replay_id, by_state in counts.items()}
 
 
 def items(

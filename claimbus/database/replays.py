@@ -23,7 +23,9 @@ from claimbus.database.replay_rows import (
     get,
     items,
     locked,
+    participants_of,
     progress,
+    progresses,
 )
 from claimbus.database.replay_runs import (
     advance,
@@ -38,7 +40,7 @@ from claimbus.database.replay_runs import (
     take,
     take_back,
 )
-from claimbus.database.schema import replay_items, replays
+from claimbus.database.schema import replay_items, replay_participants, replays
 from claimbus.events.errors import InvalidInputError
 
 __all__ = [
@@ -59,9 +61,11 @@ __all__ = [
     "items",
     "mark_sent",
     "mark_skipped",
+    "participants_of",
     "pause",
     "pause_by_itself",
     "progress",
+    "progresses",
     "release",
     "renew",
     "resume",
@@ -133,6 +137,8 @@ def forget(connection: Connection, before: datetime, *, limit: int = 5000) -> in
     some = old.where(replay_items.c.replay_id.in_(select(replays.c.id).where(ended))).limit(limit)
     gone = connection.execute(delete(replay_items).where(key.in_(some))).rowcount
     if gone < limit:
+        jobs = select(replays.c.id).where(ended)
+        connection.execute(delete(replay_participants).where(replay_participants.c.replay_id.in_(jobs)))
         connection.execute(delete(replays).where(ended))
     return gone
 

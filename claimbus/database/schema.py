@@ -24,11 +24,12 @@ from sqlalchemy import (
     String,
     Table,
     TypeDecorator,
+    literal_column,
 )
 
 from claimbus.events.errors import InvalidInputError
 
-REVISION: Final = "0007"
+REVISION: Final = "0008"
 """The newest migration, so that a start need not load Alembic to see that there is nothing to do."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -219,6 +220,27 @@ attempts = Table(
     sqlite_with_rowid=False,
 )
 
+# Only what few attempts have is in these two, so that they cost an insert next to nothing. SQLite takes the
+# first one for a query that has this very condition.
+is_rare = attempts.c.verdict != literal_column("'delivered'")
+Index(
+    "ix_attempts_by_verdict",
+    attempts.c.verdict,
+    attempts.c.started_ms,
+    attempts.c.id,
+    sqlite_where=is_rare,
+    postgresql_where=is_rare,
+)
+_is_replayed = attempts.c.replay.is_not(None)
+Index(
+    "ix_attempts_by_replay",
+    attempts.c.replay,
+    attempts.c.started_ms,
+    attempts.c.id,
+    sqlite_where=_is_replayed,
+    postgresql_where=_is_replayed,
+)
+
 hold_events = Table(
     "hold_events",
     metadata,
@@ -353,6 +375,7 @@ replays = Table(
     Column("returned", String),
     CheckConstraint("state IN ('running', 'paused', 'sent', 'done', 'cancelled')", "state"),
     Index("ix_replays_created_at", "created_at", "id"),
+    Index("ix_replays_actor", "actor", "created_at", "id"),
 )
 
 replay_items = Table(
@@ -369,6 +392,48 @@ replay_items = Table(
     ),
     Index("ix_replay_items_state", "replay_id", "state", "position"),
     Index("ix_replay_items_letter_id", "letter_id", "replay_id"),
+)
+
+# Whose letters a job has, so that who may see it need not be read from them; "" stands for nobody's.
+replay_participants = Table(
+    "replay_participants",
+    metadata,
+    Column("replay_id", ForeignKey("replays.id"), primary_key=True),
+    Column("participant_id", String, primary_key=True),
+)
+
+# A recovery that was begun at a portal. While it runs, its portal renews `beat_at`.
+recoveries = Table(
+    "recoveries",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("endpoint_id", String, nullable=False),
+    Column("participant_id", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("since", Moment, nullable=False),
+    Column("until", Moment),
+    Column("type", String),
+    Column("everything", Boolean, nullable=False),
+    Column("state", String, nullable=False),
+    Column("begun_at", Moment, nullable=False),
+    Column("beat_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    Column("read", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("recovered", JSON(none_as_null=True)),
+    Column("why", String, nullable=False),
+    CheckConstraint("state IN ('running', 'done', 'failed')", "state"),
+    Index("ix_recoveries_begun_at", "begun_at", "id"),
+    Index("ix_recoveries_endpoint_id", "endpoint_id", "begun_at", "id"),
+)
+_running = recoveries.c.state == literal_column("'running'")
+Index(
+    "uq_recoveries_endpoint_id",
+    recoveries.c.endpoint_id,
+    unique=True,
+    sqlite_where=_running,
+    postgresql_where=_running,
 )
 
 # Append-only: triggers, made by the migration, refuse UPDATE, DELETE and replacing.
@@ -424,6 +489,16 @@ Index(
     unique=True,
     sqlite_where=_open,
     postgresql_where=_open,
+)
+
+# The client certificates that were shown of late, by their SHA-256 in hexadecimal, and for which subject.
+shown_certificates = Table(
+    "shown_certificates",
+    metadata,
+    Column("fingerprint", String, primary_key=True),
+    Column("certificate_id", ForeignKey("certificates.id"), nullable=False, index=True),
+    Column("ends_at", Moment, nullable=False),
+    Column("shown_at", Moment, nullable=False),
 )
 
 # Of a token only its SHA-256 is kept: it is random, so nobody can guess it from that.

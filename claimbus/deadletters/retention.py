@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from claimbus.database import kept, letters, replays
+from claimbus.database import kept, letters, recoveries, replays
 from claimbus.database.engine import Database
 from claimbus.events.errors import UnavailableError
 from claimstore.leases import Leases
@@ -24,11 +24,12 @@ _log = structlog.get_logger("claimbus.deadletters.retention")
 
 
 class Swept(NamedTuple):
-    """How many bodies, how many letters, and how many items of replays that have ended a sweep forgot."""
+    """How many bodies, letters, items of replays that have ended, and recoveries a sweep forgot."""
 
     bodies: int
     letters: int
     items: int
+    recoveries: int = 0
 
 
 class Retention:
@@ -70,6 +71,7 @@ class Retention:
             bodies=await self._all(lambda sql: kept.sweep(sql, bodies_before)),
             letters=await self._all(lambda sql: letters.forget(sql, rows_before)),
             items=await self._all(lambda sql: replays.forget(sql, rows_before)),
+            recoveries=await self._all(lambda sql: recoveries.forget(sql, rows_before)),
         )
         if any(swept):
             _log.info(

@@ -6,34 +6,27 @@ or the session that a browser has for the portal; and where that network is not 
 
 from collections.abc import Iterator
 from html import escape
-from typing import Any, Final
+from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
+
+from claimbus.portal.pages import security
 
 router = APIRouter(include_in_schema=False)
 
-_HEADERS: Final = {
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-}
-_STYLE: Final = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}"
-    "h2{font:600 1.1rem ui-monospace,monospace;border-top:1px solid #999;padding-top:1rem}"
-    "p{white-space:pre-line}td{vertical-align:top;padding:0 1rem 0 0}"
-)
-
 
 @router.get("/docs")
-async def docs(request: Request) -> HTMLResponse:
+async def docs(request: Request) -> Response:
     """Show the interface; programs read ``/openapi.json``."""
-    return HTMLResponse("\n".join(_page(request.app.openapi())), headers=_HEADERS)
+    return security.secured(HTMLResponse("\n".join(_page(request.app.openapi()))))
 
 
 def _page(interface: dict[str, Any]) -> Iterator[str]:
     title, about = interface["info"]["title"], interface["info"]["description"]
     yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-    yield f"<style>{_STYLE}</style><h1>{escape(title)} {escape(interface['info']['version'])}</h1>"
+    yield '<link rel="stylesheet" href="/static/reference.css">'
+    yield f"<h1>{escape(title)} {escape(interface['info']['version'])}</h1>"
     yield f'<p>{escape(about)} For programs: <a href="openapi.json">openapi.json</a>.</p>'
     for path, operations in interface["paths"].items():
         for method, operation in operations.items():

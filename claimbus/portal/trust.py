@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 import structlog
@@ -18,10 +19,11 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
-from claimbus.database import authorities
+from claimbus.database import authorities, shown_certificates
 from claimbus.database.access import Certificate
 from claimbus.database.authorities import Authority
 from claimbus.database.engine import Database
+from claimbus.database.shown_certificates import Shown
 from claimbus.events.errors import ClaimbusError, UnavailableError
 from claimbus.portal.fingerprints import fingerprints
 
@@ -55,16 +57,32 @@ class Trust:
         self._database = database
         self._known: tuple[Authority, ...] = ()
         self._verified: OrderedDict[tuple[bytes, ...], _Verified] = OrderedDict()
+        self._shown: dict[bytes, _Verified] = {}
 
     async def refresh(self) -> None:
         """Read the authorities anew. Raises DatabaseUnavailableError."""
         self._known = await self._database.read(authorities.find)
 
+    async def note(self) -> None:
+        """Note in the database which certificates were shown since the last time.
+
+        Raises DatabaseUnavailableError; those of this time are not noted then.
+        """
+        now, shown = datetime.now(UTC), [*self._shown.items()]
+        self._shown.clear()
+        if shown:
+            rows = [
+                Shown(sha256(der).hexdigest(), found.certificate.subject, found.until, now)
+                for der, found in shown
+            ]
+            await self._database.run(lambda sql: shown_certificates.note(sql, rows, now))
+
     async def keep_fresh(self) -> None:
-        """Read the authorities, now and again and again, until cancelled."""
+        """Read the authorities and note what was shown, now and again and again, until cancelled."""
         while True:
             try:
                 await self.refresh()
+                await self.note()
             except UnavailableError as away:
                 _log.warning("authorities not refreshed", reason=str(away), next="keep those known")
             except Exception:  # noqa: BLE001 - logged; one that ended must not count for ever
@@ -89,6 +107,7 @@ class Trust:
             found = self._verified[key] = _verified(chain, counting, now)
             if len(self._verified) > REMEMBERED:
                 self._verified.popitem(last=False)
+        self._shown[key[0]] = found
         return found.certificate
 
     def seen(self) -> dict[bytes, datetime]:

@@ -1,27 +1,19 @@
-import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from claimbus.database import Act, Database
 from claimbus.database.schema import metadata
+from tests.services import own_database
 
 
 @pytest.fixture(scope="session")
 def shared_postgresql() -> Iterator[Database]:
     """One migrated PostgreSQL database for all tests that do not look at the schema itself."""
-    server = os.environ["CLAIMBUS_TEST_POSTGRESQL_URL"]
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    with Database.open(f"{server.rpartition('/')[0]}/{name}") as database:
+    with own_database() as url, Database.open(url) as database:
         yield database
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture(scope="session")

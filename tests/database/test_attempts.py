@@ -3,11 +3,12 @@
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from claimbus.database import Database, DatabaseUnavailableError, attempts
 from claimbus.database.attempts import Attempt, Filter
@@ -17,6 +18,7 @@ from claimbus.events.errors import InvalidInputError
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+VERDICTS = ("delivered", "failed", "superseded", "corrupt")
 
 
 def attempt(number: int = 0, **other: object) -> Attempt:
@@ -131,6 +133,10 @@ ROWS = [
         (Filter(endpoint_ids=[]), []),
         (Filter(message_id="evt_b"), [4, 2]),
         (Filter(verdicts=["failed", "superseded"]), [4, 1]),
+        (Filter(verdicts=["failed", "superseded", "corrupt"], message_id="evt_a"), [1]),
+        (Filter(verdicts=["delivered", "failed"]), [3, 2, 1, 0]),
+        (Filter(verdicts=["superseded"], since=NOON + 2 * SECOND, until=NOON + 9 * SECOND), [4]),
+        (Filter(verdicts=["corrupt"]), []),
         (Filter(verdicts=[]), []),
         (Filter(type="market.dam.closed"), [2]),
         (Filter(partitionkey="15120034", endpoint_ids=["ep_one"]), [0]),
@@ -159,17 +165,29 @@ def test_a_naive_time_is_refused(database: Database) -> None:
 @given(
     seconds=st.lists(st.integers(0, 3), max_size=12),
     endpoint_ids=st.none() | st.sets(st.sampled_from(["ep_one", "ep_two", "ep_six"])),
+    verdicts=st.none() | st.sets(st.sampled_from(VERDICTS)),
     limit=st.integers(1, 5),
 )
 def test_pages_together_are_the_whole_without_repetition(
-    shared_sqlite: Database, seconds: list[int], endpoint_ids: set[str] | None, limit: int
+    shared_sqlite: Database,
+    seconds: list[int],
+    endpoint_ids: set[str] | None,
+    verdicts: set[str] | None,
+    limit: int,
 ) -> None:
     choose = random.Random(len(seconds))
-    rows = [attempt(one, endpoint_id=choose.choice(["ep_one", "ep_two", "ep_six"])) for one in seconds]
+    rows = [
+        attempt(
+            one,
+            endpoint_id=choose.choice(["ep_one", "ep_two", "ep_six"]),
+            verdict=choose.choice(VERDICTS),
+        )
+        for one in seconds
+    ]
     seen: list[Attempt] = []
     with shared_sqlite.transaction() as connection:
         attempts.record(connection, rows)
-        wanted, cursor = Filter(endpoint_ids=endpoint_ids), None
+        wanted, cursor = Filter(endpoint_ids=endpoint_ids, verdicts=verdicts), None
         for _ in range(len(rows) // limit + 1):
             page = attempts.find(connection, wanted, cursor=cursor, limit=limit)
             seen += page.rows
@@ -179,8 +197,43 @@ def test_pages_together_are_the_whole_without_repetition(
         connection.rollback()
     assert cursor is None
     assert seen == sorted(
-        (one for one in rows if endpoint_ids is None or one.endpoint_id in endpoint_ids), reverse=True
+        (
+            one
+            for one in rows
+            if (endpoint_ids is None or one.endpoint_id in endpoint_ids)
+            and (verdicts is None or one.verdict in verdicts)
+        ),
+        reverse=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (Filter(verdicts=["corrupt"]), "ix_attempts_by_verdict"),
+        (Filter(verdicts=["corrupt", "failed"], type="market.dam.closed"), "ix_attempts_by_verdict"),
+        (Filter(verdicts=["corrupt"], partitionkey="15120034"), "ix_attempts_by_outage"),
+        (Filter(verdicts=["corrupt"], message_id="evt_one"), "ix_attempts_by_message"),
+        (Filter(verdicts=["corrupt"], endpoint_ids=["ep_one"]), "ix_attempts_by_endpoint"),
+        (Filter(verdicts=["corrupt"], replay="rp_1"), "ix_attempts_by_replay"),
+        (Filter(replay="rp_1"), "ix_attempts_by_replay"),
+    ],
+)
+def test_what_few_attempts_have_is_looked_up_and_not_read_from_all(
+    shared_sqlite: Database, wanted: Filter, index: str
+) -> None:
+    asked: list[tuple[str, Any]] = []
+    with shared_sqlite.snapshot() as connection:
+        event.listen(
+            connection,
+            "before_cursor_execute",
+            lambda _connection, _cursor, statement, parameters, *_: asked.append((statement, parameters)),
+        )
+        attempts.find(connection, wanted)
+        for statement, parameters in tuple(asked):
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+            steps = [row.detail for row in plan]
+            assert any(index in step for step in steps), steps
 
 
 def test_what_was_delivered_to_an_endpoint_is_told_for_thousands_at_once(database: Database) -> None:

@@ -1,14 +1,16 @@
 """The schema that a database is brought to, by any number of processes at once."""
 
+from collections.abc import Mapping
+
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import CheckConstraint, create_engine, inspect, text
+from sqlalchemy import CheckConstraint, Connection, create_engine, inspect, text
 from sqlalchemy.exc import DatabaseError
 
-from claimbus.database import Database, SchemaError, certificates, endpoints, migration, tokens
+from claimbus.database import Database, SchemaError, certificates, endpoints, migration, replays, tokens
 from claimbus.database.schema import REVISION, metadata
 from tests.database.processes import together
 
@@ -121,6 +123,42 @@ def test_webhooks_that_were_delivered_to_count_as_verified(database_url: str) ->
     assert {one.state for one in found.values()} == {"active"}
     assert found["webhook"].verified_at == found["webhook"].created_at
     assert found["stream"].verified_at is None
+
+
+def test_replays_that_were_made_before_know_whose_letters_they_have(database_url: str) -> None:
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        config = migration._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0007")
+        job = {"state": "running", "state_at": 1, "state_reason": "", "actor": "kay", "reason": ""}
+        job |= {
+            "selection": "{}",
+            "canary": False,
+            "keep_going": False,
+            "stage": 1,
+            "total": 2,
+            "created_at": 1,
+        }
+        letter = {"state": "replaying", "state_at": 1, "state_reason": "", "died_at": 1, "cause": "rejected"}
+        letter |= {"fingerprint": "f", "detail": "", "attempts": 1}
+        item = {"state": "waiting", "state_at": 1, "detail": ""}
+        for replay, owners in (("rp_1", ("PGAE", "PGAE")), ("rp_2", ("PGAE", None)), ("rp_3", ())):
+            _insert(connection, "replays", {"id": replay} | job)
+            for position, owner in enumerate(owners):
+                id_ = f"{replay}_{position}"
+                _insert(connection, "letters", {"id": id_, "participant_id": owner} | letter)
+                there = {"replay_id": replay, "position": position, "letter_id": id_}
+                _insert(connection, "replay_items", there | item)
+    engine.dispose()
+    with Database.open(database_url) as database, database.snapshot() as connection:
+        found = {one.id: replays.participants_of(connection, one.id) for one in replays.find(connection).rows}
+    assert found == {"rp_1": {"PGAE"}, "rp_2": {"PGAE", ""}, "rp_3": set()}
+
+
+def _insert(connection: Connection, table: str, row: Mapping[str, object]) -> None:
+    names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+    connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), row)
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(database_url: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, update
@@ -26,6 +27,40 @@ from tests.database.replaying import (
     states,
 )
 from tests.waiting import eventually
+
+
+def test_jobs_are_found_by_who_made_them_and_whose_letters_they_have(database: Database) -> None:
+    with database.transaction() as connection:
+        made = [
+            replays.create(
+                connection,
+                enter(
+                    connection,
+                    *(letter(10 * number + place, participant_id=one) for place, one in enumerate(owners)),
+                ),
+                later(number, actor),
+                selection={},
+                rate=None,
+                canary=False,
+            ).id
+            for number, (actor, owners) in enumerate(
+                (("kay", ("P1",)), ("kay", ("P1", "P2")), ("kay", ("P1", None)), ("jo", ("P1",)))
+            )
+        ]
+
+        def found(**wanted: Any) -> list[int]:  # noqa: ANN401
+            return [made.index(one.id) for one in replays.find(connection, **wanted).rows]
+
+        assert found(actor="kay", participant_ids=["P1"]) == [0]
+        assert found(actor="kay", participant_ids=["P1", "P2", "P3"]) == [1, 0]
+        assert found(participant_ids=["P1"]) == [3, 0]
+        assert found(actor="kay") == [2, 1, 0]
+        assert found(participant_ids=[]) == found(actor="nobody") == []
+        assert replays.participants_of(connection, made[2]) == {"P1", ""}
+        assert replays.progresses(connection, made[:2]) == {
+            made[0]: Progress(waiting=1),
+            made[1]: Progress(waiting=2),
+        }
 
 
 def test_jobs_are_found_newest_first_page_by_page(database: Database) -> None:

@@ -1,10 +1,10 @@
 """``/v1/audit``: who did what, and why."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
-from claimbus.portal.api.fields import Cursor, Document, Items, Limit, Moment, Word, page
+from claimbus.portal.api.fields import Cursor, Document, Items, Limit, Moment, WantedMoment, WantedWord, page
 from claimbus.portal.desk import audit as desk
 from claimbus.portal.desk.audit import Wanted
 from claimbus.portal.services import Caller, Provided
@@ -32,12 +32,12 @@ async def find_entries(
     services: Provided,
     who: Caller,
     *,
-    kind: Annotated[Word | None, Query()] = None,
-    object_id: Annotated[Word | None, Query()] = None,
-    organisation_id: Annotated[Word | None, Query()] = None,
-    actor: Annotated[Word | None, Query()] = None,
-    since: Annotated[Moment | None, Query()] = None,
-    until: Annotated[Moment | None, Query()] = None,
+    kind: WantedWord = None,
+    object_id: WantedWord = None,
+    organisation_id: WantedWord = None,
+    actor: WantedWord = None,
+    since: WantedMoment = None,
+    until: WantedMoment = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Items[EntryDocument]:

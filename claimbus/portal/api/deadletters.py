@@ -12,14 +12,15 @@ from claimbus.portal.api.deliveries import AttemptDocument
 from claimbus.portal.api.fields import (
     Cursor,
     Document,
-    Id,
     Items,
     Limit,
     Moment,
-    ParticipantId,
     PathId,
     Pattern,
-    Word,
+    WantedId,
+    WantedMoment,
+    WantedParticipant,
+    WantedWord,
     page,
 )
 from claimbus.portal.api.letter_documents import (
@@ -114,16 +115,16 @@ class Moved(Document):
 
 async def _wanted(
     *,
-    group: Annotated[Id | None, Query()] = None,
-    cause: Annotated[Word | None, Query()] = None,
-    endpoint_id: Annotated[Id | None, Query()] = None,
-    participant_id: Annotated[ParticipantId | None, Query()] = None,
+    group: WantedId = None,
+    cause: WantedWord = None,
+    endpoint_id: WantedId = None,
+    participant_id: WantedParticipant = None,
     type_: Annotated[Pattern | None, Query(alias="type")] = None,
-    message_id: Annotated[Id | None, Query()] = None,
-    replay_id: Annotated[Id | None, Query()] = None,
+    message_id: WantedId = None,
+    replay_id: WantedId = None,
     state: Annotated[list[State] | None, Query(description="`dead` unless it is given.")] = None,
-    since: Annotated[Moment | None, Query()] = None,
-    until: Annotated[Moment | None, Query()] = None,
+    since: WantedMoment = None,
+    until: WantedMoment = None,
 ) -> Filter:
     return Filter(
         group=group,

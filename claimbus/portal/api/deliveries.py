@@ -14,8 +14,10 @@ from claimbus.portal.api.fields import (
     Items,
     Limit,
     Moment,
-    ParticipantId,
     PathId,
+    WantedId,
+    WantedMoment,
+    WantedParticipant,
     Why,
     Word,
 )
@@ -84,15 +86,15 @@ class Resent(Document):
 
 async def _wanted(
     *,
-    participant_id: Annotated[ParticipantId | None, Query()] = None,
-    endpoint_id: Annotated[Id | None, Query()] = None,
+    participant_id: WantedParticipant = None,
+    endpoint_id: WantedId = None,
     type_: Annotated[Word | None, Query(alias="type", description="An event type.")] = None,
     partitionkey: Annotated[Word | None, Query(description="An outage, say.")] = None,
     verdict: Annotated[list[Verdict] | None, Query()] = None,
-    message_id: Annotated[Id | None, Query()] = None,
+    message_id: WantedId = None,
     replay: Annotated[Id | None, Query(description="A replay or a recovery.")] = None,
-    since: Annotated[Moment | None, Query()] = None,
-    until: Annotated[Moment | None, Query()] = None,
+    since: WantedMoment = None,
+    until: WantedMoment = None,
 ) -> Wanted:
     return Wanted(
         participant_id=participant_id,

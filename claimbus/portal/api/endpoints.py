@@ -1,32 +1,32 @@
 """``/v1/endpoints``."""
 
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import Field
 from starlette.responses import Response
 
-from claimbus.database.endpoint import Kind, Mode, Settings, State
+from claimbus.database.endpoint import Kind, State
+from claimbus.portal.api.endpoint_documents import (
+    Changes,
+    EndpointDocument,
+    HealthDocument,
+    NewEndpoint,
+    OutcomeDocument,
+    Subscribing,
+    TestSent,
+    WithSecret,
+)
 from claimbus.portal.api.fields import (
     Cursor,
-    Document,
-    Flag,
     GivenWhy,
     Id,
     Items,
     Limit,
-    Moment,
-    Number,
-    ParticipantId,
     PathId,
-    Pattern,
     Reason,
-    Request,
     Search,
-    Text,
-    Whole,
+    WantedParticipant,
     Why,
-    Word,
     page,
 )
 from claimbus.portal.desk import endpoints as desk
@@ -40,136 +40,16 @@ AT_ONCE = 100
 """Endpoints whose health one request tells."""
 
 
-class EndpointDocument(Document):
-    """A place where a participant receives, without its secrets."""
-
-    id: Id
-    participant_id: ParticipantId
-    organisation_id: str
-    name: str
-    kind: Kind
-    url: str | None
-    mode: Mode
-    ordered: bool
-    latest_only: bool
-    concurrency: int
-    rate_limit: float | None
-    timeout_s: float
-    age_limit_s: int
-    schema_version: int | None
-    ca_pem: str | None
-    state: State
-    state_reason: str
-    subscriptions: list[str]
-    revision: int
-    created_at: Moment
-    verified_at: Moment | None
-    removed_at: Moment | None
-    allowed_rate: float | None
-
-
-class VerificationDocument(Document):
-    """How the receiver answered when it was asked whether it wants events, in plain words: `meaning`."""
-
-    way: str
-    passed: bool
-    meaning: str
-    allowed_rate: float | None
-
-
-class OutcomeDocument(Document):
-    """An endpoint as it is now. `late`: why RabbitMQ does not have the change yet."""
-
-    endpoint: EndpointDocument
-    verification: VerificationDocument | None
-    late: str | None
-
-
-class WithSecret(OutcomeDocument):
-    """The same, with the new signing secret (Standard Webhooks), which is shown this once."""
-
-    secret: str | None
-
-
-class HourDocument(Document):
-    """What was delivered in an hour, and what failed."""
-
-    begins: Moment
-    delivered: int
-    failed: int
-
-
-class HealthDocument(Document):
-    """How an endpoint is. `backlog` is null while RabbitMQ is away, `hold_known` false while Redis is."""
-
-    endpoint_id: Id
-    hours: list[HourDocument]
-    last_delivery: Moment | None
-    last_failure: Moment | None
-    hold_known: bool
-    held_since: Moment | None
-    held_why: str
-    next_probe: Moment | None
-    backlog: int | None
-    certificate_ends: Moment | None
-
-
-class TestSent(Document):
-    """The message ID of a test event, for finding its delivery."""
-
-    message_id: str
-
-
-class Changes(Request):
-    """The settings to change; those not named stay."""
-
-    name: Word = Field(default="", examples=["outages"])
-    url: Word | None = Field(default=None, max_length=2048, examples=["https://pgae.example/events"])
-    mode: Mode = "body"
-    ordered: Flag = False
-    latest_only: Flag = False
-    concurrency: Whole = Field(default=8, ge=1, le=256)
-    rate_limit: Number | None = Field(default=None, ge=0.01, le=10_000)
-    timeout_s: Number = Field(default=15.0, ge=0.1, le=300)
-    age_limit_s: Whole = Field(default=72 * 3600, ge=60, le=30 * 86_400)
-    schema_version: Whole | None = Field(default=None, ge=1, le=1000)
-    ca_pem: Text | None = None
-    reason: Reason = ""
-
-    def settings(self) -> Settings:
-        """Return those that were named."""
-        named: dict[str, Any] = self.model_dump(
-            include=self.model_fields_set & Settings.__annotations__.keys()
-        )
-        return cast("Settings", named)
-
-
-class NewEndpoint(Changes):
-    """An endpoint to be added. A webhook needs a `url`; a stream is connected to."""
-
-    participant_id: ParticipantId
-    kind: Kind
-    name: Word = Field(examples=["outages"])
-    subscriptions: list[Pattern] = Field(default=[], max_length=1000)
-
-
-class Subscribing(Request):
-    """Event types to subscribe to, and to give up."""
-
-    add: list[Pattern] = Field(default=[], max_length=1000)
-    give_up: list[Pattern] = Field(default=[], max_length=1000)
-    reason: Reason = ""
-
-
 @router.get("")
 async def find_endpoints(
     services: Provided,
     who: Caller,
     *,
-    participant_id: Annotated[ParticipantId | None, Query()] = None,
+    participant_id: WantedParticipant = None,
     state: State | None = None,
     kind: Kind | None = None,
     text: Search = "",
+    held: Annotated[bool | None, Query(description="Only those that are held now, or only others.")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Items[EndpointDocument]:
@@ -181,6 +61,7 @@ async def find_endpoints(
         state=state,
         kind=kind,
         text=text,
+        held=held,
         cursor=cursor,
         limit=limit,
     )

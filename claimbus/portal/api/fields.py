@@ -95,12 +95,18 @@ PathParticipantId = Annotated[str, Path(pattern=r"^[A-Z][A-Z0-9_]{1,31}$")]
 
 Cursor = Annotated[
     str | None,
-    Query(max_length=200, pattern=_PRINTABLE, description="What an earlier page gave as `cursor`."),
+    Query(max_length=1000, pattern=_PRINTABLE, description="What an earlier page gave as `cursor`."),
 ]
 Limit = Annotated[int, Query(ge=1, le=200, description="Items of a page, at most.")]
 Search = Annotated[
     str, Query(max_length=200, pattern=_PRINTABLE, description="In its ID or one of its names.")
 ]
+
+WantedId = Annotated[Id | None, Query()]
+WantedMoment = Annotated[Moment | None, Query()]
+WantedParticipant = Annotated[ParticipantId | None, Query()]
+WantedWord = Annotated[Word | None, Query()]
+"""Filters of lists; None: all."""
 
 
 class Why(Request):

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from claimbus.broker.journal import JournalEntry
-from claimbus.portal.api.fields import Document, Id, Moment, Pattern, Word
+from claimbus.portal.api.fields import Document, Moment, Pattern, WantedId, WantedMoment, WantedWord
 from claimbus.portal.desk import journal as desk
 from claimbus.portal.desk.journal import Wanted
 from claimbus.portal.services import Caller, Provided
@@ -55,10 +55,10 @@ async def search_journal(
     who: Caller,
     *,
     since: Annotated[Moment, Query()],
-    until: Annotated[Moment | None, Query()] = None,
+    until: WantedMoment = None,
     type_: Annotated[Pattern | None, Query(alias="type")] = None,
-    message_id: Annotated[Id | None, Query()] = None,
-    partitionkey: Annotated[Word | None, Query()] = None,
+    message_id: WantedId = None,
+    partitionkey: WantedWord = None,
     limit: Annotated[int, Query(ge=1, le=desk.MOST)] = desk.MOST,
 ) -> FoundDocument:
     """Search what was published, in its order, for some seconds at most. For operators."""

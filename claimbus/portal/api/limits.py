@@ -1,40 +1,21 @@
 """How often somebody may ask: a bucket of tokens for each principal, in each portal."""
 
 import time
-from collections import OrderedDict
-from math import ceil
 from typing import Final
 
 from starlette.requests import Request
 
 from claimbus.portal.desk import memory
-from claimbus.portal.problems import ForbiddenError, ProblemError
+from claimbus.portal.desk.rates import Buckets, TooOftenError
+from claimbus.portal.problems import ForbiddenError
 from claimbus.portal.services import Caller, Provided
-
-KNOWN: Final = 10_000
-"""Principals whose buckets are remembered; who is forgotten finds a full one."""
 
 FOR: Final = 2.0
 """Seconds' worth of requests that a full bucket holds."""
 
 
-class Buckets:
-    """The buckets of a portal: each has what is left, and when that was."""
-
-    def __init__(self) -> None:
-        self._left: OrderedDict[tuple[str | None, str], tuple[float, float]] = OrderedDict()
-
-    def take(self, key: tuple[str | None, str], rate: float, now: float) -> float:
-        """Take a token, of ``rate`` a second; return the seconds until there is one, 0 if there was."""
-        full = max(1.0, FOR * rate)
-        left, then = self._left.get(key, (full, now))
-        left = min(full, left + (now - then) * rate)
-        wait = 0.0 if left >= 1 else (1 - left) / rate
-        self._left[key] = (left if wait else left - 1, now)
-        self._left.move_to_end(key)
-        if len(self._left) > KNOWN:
-            self._left.popitem(last=False)
-        return wait
+class _Requests(Buckets):
+    """The buckets of a portal."""
 
 
 async def own_site(request: Request) -> None:
@@ -44,10 +25,9 @@ async def own_site(request: Request) -> None:
 
 
 async def limited(services: Provided, principal: Caller) -> None:
-    """Raise a problem, 429, for who asks too often."""
+    """Raise TooOftenError for who asks too often."""
     if not services.rate:
         return
-    wait = memory.of(services).the(Buckets).take(principal.key, services.rate, time.monotonic())
-    if wait:
-        told = f"at most {services.rate:g} requests a second, {FOR * services.rate:g} at once"
-        raise ProblemError(429, told, headers={"retry-after": str(ceil(wait))})
+    rate, buckets = services.rate, memory.of(services).the(_Requests)
+    if wait := buckets.take(principal.key, rate, max(1.0, FOR * rate), time.monotonic()):
+        raise TooOftenError(f"at most {rate:g} requests a second, {FOR * rate:g} at once", wait)

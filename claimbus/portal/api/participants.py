@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
 from claimbus.database.entitlements import Entitlement
-from claimbus.portal.api.endpoints import EndpointDocument
+from claimbus.portal.api.endpoint_documents import EndpointDocument
 from claimbus.portal.api.fields import (
     Cursor,
     Document,
@@ -149,4 +149,17 @@ async def add_contact(
 ) -> Contacts:
     """Let somebody of its organisation be told of its endpoints' troubles."""
     found = await desk.add_contact(services, who, participant_id, new.email, reason=new.reason)
+    return Contacts(contacts=list(found))
+
+
+@router.delete("/{participant_id}/contacts")
+async def remove_contact(
+    services: Provided,
+    who: Caller,
+    participant_id: PathParticipantId,
+    email: Annotated[Word, Query()],
+    reason: Annotated[Reason, Query()] = "",
+) -> Contacts:
+    """Tell somebody of its organisation nothing any more."""
+    found = await desk.remove_contact(services, who, participant_id, email, reason=reason)
     return Contacts(contacts=list(found))

@@ -1,11 +1,23 @@
 """``/v1/recoveries``."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import Field
 
-from claimbus.portal.api.fields import Document, Flag, Id, Items, Moment, PathId, Pattern, Reason, Request
+from claimbus.portal.api.fields import (
+    Cursor,
+    Document,
+    Flag,
+    Id,
+    Items,
+    Limit,
+    Moment,
+    PathId,
+    Pattern,
+    Reason,
+    Request,
+    WantedId,
+    page,
+)
 from claimbus.portal.desk import recoveries as desk
 from claimbus.portal.desk.recoveries import State
 from claimbus.portal.services import Caller, Provided
@@ -39,7 +51,10 @@ class RecoveredDocument(Document):
 
 
 class RecoveryDocument(Document):
-    """A recovery: `read` of `total` entries of the journal; `recovered` has the figures once it is done."""
+    """A recovery: `read` of `total` entries of the journal; `recovered` has the figures once it is done.
+
+    It has failed, too, when the portal that ran it stopped. What was not sent may be recovered again.
+    """
 
     id: Id
     endpoint_id: str
@@ -61,11 +76,15 @@ class RecoveryDocument(Document):
 
 @router.get("")
 async def find_recoveries(
-    services: Provided, who: Caller, endpoint_id: Annotated[Id | None, Query()] = None
+    services: Provided,
+    who: Caller,
+    endpoint_id: WantedId = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
 ) -> Items[RecoveryDocument]:
-    """List the recoveries that this portal remembers, the newest first."""
-    found = await desk.find(services, who, endpoint_id=endpoint_id)
-    return Items(items=[RecoveryDocument.model_validate(one) for one in found], cursor=None)
+    """List recoveries, the newest first."""
+    found = await desk.find(services, who, endpoint_id=endpoint_id, cursor=cursor, limit=limit)
+    return page(found, RecoveryDocument)
 
 
 @router.post("", status_code=202)

@@ -75,7 +75,7 @@ async def find_replays(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Items[ReplayNow]:
-    """List jobs, the newest first. For operators."""
+    """List jobs, the newest first: all of them to operators, to UAAs those that they made."""
     found = await desk.find(services, who, state or None, cursor=cursor, limit=limit)
     return Items(items=[ReplayNow.of(*one) for one in found.rows], cursor=found.cursor)
 

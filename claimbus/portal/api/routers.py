@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends
 from claimbus.portal.api import (
     asyncapi,
     audit,
+    credentials,
     deadletters,
     deliveries,
     endpoints,
@@ -35,6 +36,7 @@ for _one in (
     journal.router,
     notices.router,
     parked.router,
+    credentials.router,
     audit.router,
 ):
     router.include_router(_one)

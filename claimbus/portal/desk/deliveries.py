@@ -26,7 +26,7 @@ from claimbus.deadletters.redelivery import Redelivery
 from claimbus.events.errors import InvalidInputError
 from claimbus.events.event import format_time
 from claimbus.events.ticket import Ticket
-from claimbus.portal.desk import patience, scope
+from claimbus.portal.desk import patience, rates, scope
 from claimbus.portal.problems import ForbiddenError
 from claimbus.portal.services import Services
 
@@ -129,7 +129,8 @@ async def resend(
     """Deliver an event to an endpoint once more, whatever became of it; return what its tickets carry.
 
     What the endpoint is subscribed to, and what is open to its participant, counts as it is now. Raises
-    InvalidInputError when that excludes it, when its body is gone, and for a letter, which is replayed.
+    InvalidInputError when that excludes it, when its body is gone, and for a letter, which is replayed, and
+    `rates.TooOftenError`.
     """
     delivery = await get(services, who, endpoint_id, message_id)
     endpoint, last = delivery.endpoint, delivery.last
@@ -157,6 +158,7 @@ async def resend(
         claim_life=services.claim_life,
     )
     patience.must_be_connected(services)
+    rates.take(services, rates.RESENDING, who, endpoint_id)
     subject = Subject("endpoint", endpoint.id, endpoint.organisation_id)
     told: audit.State = {"message_id": message_id, "replay": redelivery.name}
     act = Act(who.name, reason)

@@ -61,7 +61,10 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """How many active endpoints there are, and those of them whose queue nobody takes from."""
+    """How many active webhooks there are, and those of them whose queue nobody takes from.
+
+    Those that were added or verified a moment ago are left out: workers are about to take from them.
+    """
 
     active: int
     unattended: tuple[Endpoint, ...]

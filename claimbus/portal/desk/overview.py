@@ -50,6 +50,10 @@ MOST: Final = 1.5
 COUNTS_STALE: Final = 20.0
 """Seconds for which old counts of queues are shown while new ones are made: of 2,000 that takes a second."""
 
+SETTLED: Final = timedelta(minutes=1)
+"""How long an endpoint has been added or verified before it counts that nobody takes from its queue: until
+workers do, and the counts are new."""
+
 STALE: Final = 5.0
 """Seconds after which nobody is shown an old look any more while a new one is under way."""
 
@@ -175,11 +179,21 @@ async def _backlog(
     return Backlog(sum(row.messages for row in rows), tuple(longest))
 
 
+def _is_settled(endpoint: Endpoint, now: datetime) -> bool:
+    """Tell whether an endpoint has been active for a while, as far as its row tells."""
+    return max(endpoint.created_at, endpoint.verified_at or endpoint.created_at) <= now - SETTLED
+
+
 async def _workers(
     known: asyncio.Task[tuple[Endpoint, ...]], counts: asyncio.Task[Mapping[str, QueueCounts | None]]
 ) -> Workers:
     counted = await asyncio.shield(counts)
-    active = [one for one in await asyncio.shield(known) if one.state == "active" and one.kind == "webhook"]
+    now = datetime.now(UTC)
+    active = [
+        one
+        for one in await asyncio.shield(known)
+        if one.state == "active" and one.kind == "webhook" and _is_settled(one, now)
+    ]
     alone = [one for one in active if (there := counted.get(one.id)) is None or not there.consumers]
     return Workers(len(active), tuple(alone))
 

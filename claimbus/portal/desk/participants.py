@@ -1,6 +1,6 @@
 """Participants: what they own, what is open to them, who is told of their endpoints' troubles."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -112,13 +112,36 @@ async def add_contact(
 
     Raises ForbiddenError for who acts for some of its participants only: it would learn of the others'.
     """
+    act = Act(who.name, reason)
+
+    def adding(sql: "Connection", organisation_id: str) -> None:
+        participants.add_contact(sql, organisation_id, email, act)
+
+    return await _change_contacts(services, who, participant_id, adding)
+
+
+async def remove_contact(
+    services: Services, who: Principal, participant_id: str, email: str, *, reason: str = ""
+) -> tuple[str, ...]:
+    """Tell somebody nothing any more; return the contacts that are left. Raises as `add_contact` does."""
+    act = Act(who.name, reason)
+
+    def removing(sql: "Connection", organisation_id: str) -> None:
+        participants.remove_contact(sql, organisation_id, email, act)
+
+    return await _change_contacts(services, who, participant_id, removing)
+
+
+async def _change_contacts(
+    services: Services, who: Principal, participant_id: str, change: Callable[["Connection", str], None]
+) -> tuple[str, ...]:
     scope.must_be(who, *scope.KEEPING)
 
-    def adding(sql: "Connection") -> tuple[str, ...]:
+    def changing(sql: "Connection") -> tuple[str, ...]:
         found = scope.participant_of(sql, who, participant_id)
         if not scope.is_for_all_of(sql, who, found.organisation_id):
             raise ForbiddenError
-        participants.add_contact(sql, found.organisation_id, email, Act(who.name, reason))
+        change(sql, found.organisation_id)
         return participants.contacts_of(sql, found.organisation_id)
 
-    return await services.database.run(adding)
+    return await services.database.run(changing)

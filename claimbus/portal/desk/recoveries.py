@@ -1,105 +1,48 @@
 """Recoveries: an endpoint gets what it missed since a time, while its UAA looks on.
 
-A recovery runs in the portal that began it, which alone knows how far it is, and ends with it. What it sends
+A recovery runs in the portal that began it, and ends with it; every portal tells how far it is. What it sends
 is in the audit, from its begin on.
 """
 
+import asyncio
 from base64 import b32encode
-from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from secrets import token_bytes
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final
 
+import structlog
+
+from claimbus.database import recoveries
 from claimbus.database.access import Principal, Role
 from claimbus.database.audit import Act
 from claimbus.database.endpoint import Endpoint
-from claimbus.database.errors import DuplicateError, NotFoundError
-from claimbus.deadletters.recover import Recovered, Recovery
+from claimbus.database.errors import NotFoundError
+from claimbus.database.page import Page
+from claimbus.database.recoveries import WHY_LOST, Recovery, State
+from claimbus.deadletters import recover
 from claimbus.events.errors import ClaimbusError, InvalidInputError, UnavailableError
 from claimbus.events.routing import check_pattern
-from claimbus.portal.desk import journal, memory, patience, scope
+from claimbus.portal.desk import journal, memory, patience, rates, scope
 from claimbus.portal.problems import ForbiddenError
 from claimbus.portal.services import Services
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["Recovery", "State", "find", "get", "start"]
 
 AT_ONCE: Final = 8
 """Recoveries that run in a portal at a time: each reads the journal."""
 
-KEPT: Final = 500
-"""Recoveries that are remembered."""
+BEAT: Final = 1.0
+"""Seconds between two signs of a recovery that it lives, and how far it is."""
 
-State = Literal["running", "done", "failed"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """A recovery as it is now: ``read`` of ``total`` journal entries (0 until it is known).
-
-    ``recovered`` has the figures once it is ``done``; ``why`` tells what broke off one that ``failed``: what
-    was not sent by then may be recovered again.
-    """
-
-    id: str
-    endpoint_id: str
-    participant_id: str
-    actor: str
-    reason: str
-    since: datetime
-    until: datetime | None
-    type: str | None
-    everything: bool
-    state: State
-    begun_at: datetime
-    ended_at: datetime | None = None
-    read: int = 0
-    total: int = 0
-    recovered: Recovered | None = None
-    why: str = ""
+_log: Final = structlog.get_logger("claimbus.portal.desk")
 
 
-class _Recoveries:
-    """Those of a portal, by ID, in the order of their begin."""
-
-    def __init__(self) -> None:
-        self.known: OrderedDict[str, Progress] = OrderedDict()
-
-    def add(self, progress: Progress) -> None:
-        running = [one for one in self.known.values() if one.state == "running"]
-        if any(one.endpoint_id == progress.endpoint_id for one in running):
-            raise DuplicateError("endpoint", "is being recovered already")
-        if len(running) >= AT_ONCE:
-            raise UnavailableError(f"{AT_ONCE} recoveries are running")
-        self.known[progress.id] = progress
-        ended = [one.id for one in self.known.values() if one.state != "running"]
-        for old in ended[: max(0, len(self.known) - KEPT)]:
-            del self.known[old]
-
-    async def run(self, recovery: Recovery, begun: Progress, rate: float | None) -> None:
-        state: State = "failed"
-        why, recovered = "the portal was stopped", None
-        try:
-            recovered = await recovery.run(
-                begun.endpoint_id,
-                begun.since,
-                act=Act(begun.actor, begun.reason),
-                until=begun.until,
-                type_pattern=begun.type,
-                everything=begun.everything,
-                rate=rate,
-                on_progress=lambda read, total: self._is(begun.id, read=read, total=total),
-            )
-        except ClaimbusError as failed:
-            why = str(failed)
-        except Exception:
-            why = "something went wrong here"
-            raise
-        else:
-            state, why = "done", ""
-        finally:
-            self._is(begun.id, state=state, ended_at=datetime.now(UTC), recovered=recovered, why=why)
-
-    def _is(self, id_: str, **now: object) -> None:
-        self.known[id_] = replace(self.known[id_], **now)  # type: ignore[arg-type]  # its own fields
+class _Running(set[str]):
+    """The IDs of those that run in a portal."""
 
 
 async def start(
@@ -115,12 +58,15 @@ async def start(
 ) -> str:
     """Begin to deliver what an endpoint missed from ``since`` on; ``all_``: what it got, too. Returns its ID.
 
-    Raises InvalidInputError naming the argument at fault, DuplicateError while another one runs for it, and
-    UnavailableError when too many run.
+    Raises InvalidInputError naming the argument at fault, DuplicateError while another one runs for it,
+    UnavailableError when too many run, and `rates.TooOftenError`.
     """
     endpoint = await services.database.read(lambda sql: scope.endpoint_of(sql, who, endpoint_id, keep=True))
     _check(endpoint, since, until, type_)
-    begun = Progress(
+    patience.must_be_connected(services)
+    rates.take(services, rates.RECOVERING, who, endpoint_id)
+    now = datetime.now(UTC)
+    begun = Recovery(
         id="rv_" + b32encode(token_bytes(10)).decode().lower(),
         endpoint_id=endpoint.id,
         participant_id=endpoint.participant_id,
@@ -130,46 +76,119 @@ async def start(
         until=until,
         type=type_,
         everything=all_,
-        state="running",
-        begun_at=datetime.now(UTC),
+        begun_at=now,
+        beat_at=now,
     )
-    patience.must_be_connected(services)
     kept = memory.of(services)
-    recoveries = kept.the(_Recoveries)
-    recoveries.add(begun)
-    recovery = Recovery(
+    running = kept.the(_Running)
+    if len(running) >= AT_ONCE:
+        raise UnavailableError(f"{AT_ONCE} recoveries are running")
+    running.add(begun.id)
+    try:
+        await services.database.run(lambda sql: recoveries.begin(sql, begun))
+    except BaseException:
+        running.discard(begun.id)
+        raise
+    kept.start(_run(services, begun, running), f"recovers {endpoint.id}")
+    return begun.id
+
+
+async def find(
+    services: Services,
+    who: Principal,
+    *,
+    endpoint_id: str | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page[Recovery]:
+    """Return those that somebody may see, the newest first, whatever portal they run in."""
+    seen = scope.seen_by(who)
+
+    def looking(sql: "Connection") -> Page[Recovery]:
+        if endpoint_id is not None:
+            scope.endpoint_of(sql, who, endpoint_id)
+        return recoveries.find(sql, participant_ids=seen, endpoint_id=endpoint_id, cursor=cursor, limit=limit)
+
+    return await services.database.read(looking)
+
+
+async def get(services: Services, who: Principal, recovery_id: str) -> Recovery:
+    """Return one. Raises ForbiddenError, and for operators NotFoundError."""
+    seen = scope.seen_by(who)
+    try:
+        found = await services.database.read(lambda sql: recoveries.get(sql, recovery_id))
+    except NotFoundError:
+        if who.is_one_of(Role.OPERATOR):
+            raise
+        raise ForbiddenError from None
+    if seen is not None and found.participant_id not in seen:
+        raise ForbiddenError
+    return found
+
+
+async def _run(services: Services, begun: Recovery, running: set[str]) -> None:
+    """Carry one out, and write down how far it is, until it has ended."""
+    read = total = 0
+
+    def is_at(read_: int, total_: int) -> None:
+        nonlocal read, total
+        read, total = read_, total_
+
+    course = recover.Recovery(
         services.database,
         services.store,
         services.consuming,
         services.publisher,
         claim_life=services.claim_life,
+    ).run(
+        begun.endpoint_id,
+        begun.since,
+        act=Act(begun.actor, begun.reason),
+        until=begun.until,
+        type_pattern=begun.type,
+        everything=begun.everything,
+        rate=services.replay_rate,
+        on_progress=is_at,
     )
-    kept.start(recoveries.run(recovery, begun, services.replay_rate), f"recovers {endpoint.id}")
-    return begun.id
+    work = asyncio.create_task(course, name=f"recovers {begun.endpoint_id}")
+    ended = replace(begun, state="failed", why="the portal was stopped")
+    try:
+        while not (await asyncio.wait({work}, timeout=BEAT))[0]:
+            if not await _beat(services, begun, read, total):
+                ended = replace(ended, why=WHY_LOST)
+                return
+        ended = replace(ended, state="done", why="", recovered=work.result().counts())
+    except ClaimbusError as failed:
+        ended = replace(ended, why=str(failed))
+    except Exception:  # noqa: BLE001 - logged, and told as the end
+        _log.exception("a recovery broke off", recovery=begun.id, endpoint=begun.endpoint_id)
+        ended = replace(ended, why="something went wrong here")
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        running.discard(begun.id)
+        await _end(services, replace(ended, ended_at=datetime.now(UTC), read=read, total=total))
 
 
-async def find(services: Services, who: Principal, *, endpoint_id: str | None = None) -> tuple[Progress, ...]:
-    """Return those that this portal remembers, the newest first."""
-    seen = scope.seen_by(who)
-    if endpoint_id is not None:
-        await services.database.read(lambda sql: scope.endpoint_of(sql, who, endpoint_id))
-    known = reversed(memory.of(services).the(_Recoveries).known.values())
-    return tuple(
-        one
-        for one in known
-        if (seen is None or one.participant_id in seen) and endpoint_id in {None, one.endpoint_id}
-    )
+async def _beat(services: Services, begun: Recovery, read: int, total: int) -> bool:
+    """Tell that it lives; return whether it may go on: it may as long as nobody knows better."""
+    try:
+        return await services.database.run(
+            lambda sql: recoveries.beat(sql, begun.id, read=read, total=total, now=datetime.now(UTC))
+        )
+    except UnavailableError as away:
+        _log.warning(
+            "progress of a recovery not noted", recovery=begun.id, reason=str(away), next="try again"
+        )
+        return True
 
 
-async def get(services: Services, who: Principal, recovery_id: str) -> Progress:
-    """Return one. Raises ForbiddenError, and for operators NotFoundError."""
-    seen = scope.seen_by(who)
-    found = memory.of(services).the(_Recoveries).known.get(recovery_id)
-    if found is None and who.is_one_of(Role.OPERATOR):
-        raise NotFoundError("recovery", f"this portal knows no recovery {recovery_id!r:.60}")
-    if found is None or (seen is not None and found.participant_id not in seen):
-        raise ForbiddenError
-    return found
+async def _end(services: Services, ended: Recovery) -> None:
+    try:
+        await services.database.run(lambda sql: recoveries.end(sql, ended))
+    except UnavailableError as away:
+        told = {"recovery": ended.id, "endpoint": ended.endpoint_id, "state": ended.state, "why": ended.why}
+        _log.warning("end of a recovery not noted", **told, reason=str(away), next="it will count as failed")
 
 
 def _check(endpoint: Endpoint, since: datetime, until: datetime | None, type_: str | None) -> None:

@@ -1,9 +1,12 @@
-"""Replays: how far they are, and who may stop them. Operators see all, others those that they made."""
+"""Replays: how far they are, and who may stop them.
+
+Operators see all; UAAs those that they made, as long as all their letters are of participants of theirs.
+"""
 
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from claimbus.database import activity, replays
+from claimbus.database import replays
 from claimbus.database.access import Principal, Role
 from claimbus.database.audit import Act
 from claimbus.database.errors import NotFoundError
@@ -27,12 +30,21 @@ async def find(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[tuple[Replay, Progress]]:
-    """Return jobs, the newest first, each with how far it is."""
-    scope.must_be(who, Role.OPERATOR)
+    """Return jobs that somebody may see, the newest first, each with how far it is."""
+    scope.must_be(who, *scope.KEEPING)
+    sees_all = who.is_one_of(Role.OPERATOR)
 
     def looking(sql: "Connection") -> Page[tuple[Replay, Progress]]:
-        page = replays.find(sql, states, cursor=cursor, limit=limit)
-        return Page(tuple((one, replays.progress(sql, one.id)) for one in page.rows), page.cursor)
+        page = replays.find(
+            sql,
+            states,
+            actor=None if sees_all else who.name,
+            participant_ids=None if sees_all else who.participant_ids,
+            cursor=cursor,
+            limit=limit,
+        )
+        progress = replays.progresses(sql, [one.id for one in page.rows])
+        return Page(tuple((one, progress[one.id]) for one in page.rows), page.cursor)
 
     return await services.database.read(looking)
 
@@ -110,5 +122,5 @@ def _is_own(sql: "Connection", who: Principal, job: Replay) -> bool:
     """Tell whether somebody made it, and may see all its letters: others may have the same name."""
     if job.actor != who.name:
         return False
-    concerned = activity.participants_of_replay(sql, job.id)
+    concerned = replays.participants_of(sql, job.id)
     return bool(concerned) and concerned <= who.participant_ids

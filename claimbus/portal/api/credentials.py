@@ -1,0 +1,44 @@
+"""``/v1/credentials``."""
+
+from typing import Literal
+
+from fastapi import APIRouter
+
+from claimbus.database.access import Role
+from claimbus.portal.api.fields import Cursor, Document, Id, Items, Limit, Moment, page
+from claimbus.portal.desk import credentials as desk
+from claimbus.portal.services import Caller, Provided
+
+router = APIRouter(prefix="/v1/credentials", tags=["credentials"])
+
+
+class ShownDocument(Document):
+    """A client certificate that was shown, by its SHA-256 fingerprint; it counts until `ends_at`."""
+
+    fingerprint: str
+    ends_at: Moment
+    shown_at: Moment
+
+
+class CredentialDocument(Document):
+    """A token, or a subject whose client certificates count; `ends_at` is null until one was shown."""
+
+    kind: Literal["token", "certificate"]
+    id: Id
+    name: str
+    subject: str | None
+    roles: list[Role]
+    participant_id: str | None
+    organisation_id: str | None
+    created_at: Moment
+    ends_at: Moment | None
+    used_at: Moment | None
+    shown: list[ShownDocument]
+
+
+@router.get("")
+async def find_credentials(
+    services: Provided, who: Caller, cursor: Cursor = None, limit: Limit = 50
+) -> Items[CredentialDocument]:
+    """List by what the people and daemons of your participants log in: what ends first comes first."""
+    return page(await desk.find(services, who, cursor=cursor, limit=limit), CredentialDocument)
