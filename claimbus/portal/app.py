@@ -14,6 +14,7 @@ from claimbus.portal.api import methods, openapi, routers
 from claimbus.portal.desk import memory
 from claimbus.portal.pages import audit as audit_page
 from claimbus.portal.pages import (
+    credentials,
     deliveries,
     endpoint_acts,
     endpoints,
@@ -21,6 +22,7 @@ from claimbus.portal.pages import (
     letters,
     login,
     operator,
+    recoveries,
     render,
     replays,
 )
@@ -35,12 +37,14 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     routers.router,
     routers.open_router,
     login.router,
+    recoveries.router,
     endpoint_acts.router,
     endpoints.router,
     deliveries.router,
     letters.router,
     replays.router,
     events.router,
+    credentials.router,
     audit_page.router,
     *operator.ROUTERS,
 )

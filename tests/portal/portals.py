@@ -12,9 +12,9 @@ import orjson
 import trustme
 from pyreqwest.client import Client, ClientBuilder
 
-from claimbus.cli.portal import portal_services
 from claimbus.cli.settings import Settings
 from claimbus.cli.wiring import Wiring
+from claimbus.cli.wiring.portal import portal_services
 from claimbus.database import authorities, certificates, participants, tokens
 from claimbus.database.access import Grant, Role
 from claimbus.database.audit import Act

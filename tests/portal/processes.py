@@ -13,7 +13,16 @@ from pathlib import Path
 
 from claimbus.cli.settings import Settings
 
-SAME = ("environment", "amqp_url", "redis_url", "key_prefix", "database_url", "retry_ladder", "portal_listen")
+SAME = (
+    "environment",
+    "amqp_url",
+    "redis_url",
+    "key_prefix",
+    "database_url",
+    "retry_ladder",
+    "replay_rate",
+    "portal_listen",
+)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from jsonschema import Draft7Validator
 from claimbus.cli.settings import Settings
 from claimbus.database.access import Role
 from claimbus.events.catalogue import EVENT_TYPES
-from claimbus.portal.api.limits import Buckets
+from claimbus.portal.desk.rates import Buckets
 from tests.broker.proxy import Proxy
 from tests.claimstore.private import PrivateRedis
 from tests.portal import seeding
@@ -109,7 +109,7 @@ async def test_who_asks_too_often_is_told_when_to_ask_again(settings: Settings, 
 
 def test_a_bucket_lets_through_its_rate_and_no_more() -> None:
     buckets, key = Buckets(), (None, "somebody")
-    taken = sum(not buckets.take(key, 10.0, now / 100) for now in range(1000))
+    taken = sum(not buckets.take(key, 10.0, 20.0, now / 100) for now in range(1000))
     assert taken == 20 + 99  # a full bucket, and ten a second
 
 

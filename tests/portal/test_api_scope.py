@@ -40,6 +40,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/parked-events/release": {},
 }
 QUERIES = {
+    "DELETE /v1/participants/{participant_id}/contacts": "email=operations@pgae.example",
     "GET /v1/audit": "organisation_id=PGAE+Inc",
     "GET /v1/deadletters": "participant_id=PGAE",
     "GET /v1/deadletters/groups": "participant_id=PGAE",
@@ -50,7 +51,7 @@ QUERIES = {
     "GET /v1/journal": f"since={SINCE}",
     "GET /v1/recoveries": "endpoint_id={endpoint_id}",
 }
-OPEN_TO_UAAS = {"GET /v1/participants", "GET /v1/event-types"}
+OPEN_TO_UAAS = {"GET /v1/participants", "GET /v1/event-types", "GET /v1/replays", "GET /v1/credentials"}
 """What names nobody else's: asked by a UAA it gives what is theirs."""
 
 

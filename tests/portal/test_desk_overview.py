@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from claimbus.cli.settings import Settings
 from claimbus.database import holds
 from claimbus.database.access import Principal, Role
 from claimbus.database.holds import HoldEvent
+from claimbus.database.schema import milliseconds
 from claimbus.portal.desk import endpoints, overview
 from claimbus.portal.desk.endpoints import New
 from claimbus.portal.desk.figures import Overview
@@ -94,6 +96,25 @@ async def test_held_endpoints_tell_since_when_and_why(portal: Portal) -> None:
     (held,) = (await overview.now(portal.services, OPERATOR)).held.found or ()
     assert (held.endpoint.id, held.why, held.failures) == (at.id, "5 times HTTP 503", 5)
     assert before < held.since < datetime.now(UTC) + timedelta(seconds=1)
+
+
+async def test_nobody_takes_from_an_endpoint_only_once_workers_had_time_to(portal: Portal) -> None:
+    portal.participant("PGAE")
+    old, new, turned = (
+        seeding.endpoint(portal, name=name, url=f"https://{name}.invalid/")
+        for name in ("old", "new", "turned")
+    )
+    hour_ago = milliseconds(datetime.now(UTC) - timedelta(hours=1))
+    with portal.services.database.transaction() as sql:
+        aged = "UPDATE endpoints SET created_at = :then, verified_at = :then WHERE id = :id"
+        sql.execute(text(aged), {"then": hour_ago, "id": old.id})
+        verified_now = "UPDATE endpoints SET created_at = :then WHERE id = :id"
+        sql.execute(text(verified_now), {"then": hour_ago, "id": turned.id})
+    workers = (await overview.now(portal.services, OPERATOR)).workers.found
+    assert workers is not None
+    assert [one.name for one in workers.unattended] == ["old"]
+    assert workers.active == 1
+    assert new.state == turned.state == "active"
 
 
 async def test_dead_letters_are_counted_by_cause_and_of_the_last_hour(portal: Portal) -> None:

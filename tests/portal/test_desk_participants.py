@@ -2,10 +2,11 @@
 
 import pytest
 
-from claimbus.database import access, participants
+from claimbus.database import access, audit, participants
 from claimbus.database.access import Principal, Role
 from claimbus.portal.desk import participants as desk
 from claimbus.portal.problems import ForbiddenError
+from tests.portal.asking import asking
 from tests.portal.portals import ACT, Portal
 
 
@@ -29,3 +30,24 @@ async def test_contacts_are_for_who_acts_for_the_whole_organisation(portal: Port
     assert (await desk.get(portal.services, of_all, "PCG1")).contacts == ("jane@pacific.example",)
     added = await desk.add_contact(portal.services, of_all, "PCG1", "joe@pacific.example")
     assert set(added) == {"jane@pacific.example", "joe@pacific.example"}
+
+
+async def test_a_contact_is_told_until_somebody_of_the_organisation_removes_it(portal: Portal) -> None:
+    for name in ("ONE", "OTHER"):
+        portal.participant(name, organisation="Both Inc")
+    token = portal.token(Role.UAA, organisation="Both Inc", name="kay")
+    path = "/v1/participants/ONE/contacts"
+    async with asking(portal, token) as program:
+        for email in ("a@both.example", "b@both.example"):
+            got = await program.post(path, {"email": email})
+        assert got.json == {"contacts": ["a@both.example", "b@both.example"]}
+        of_one = portal.token(Role.UAA, participant="ONE")
+        refused = await program.ask("DELETE", f"{path}?email=a@both.example", token=of_one)
+        assert refused.status == 403
+        got = await program.ask("DELETE", f"{path}?email=a@both.example&reason=left")
+        assert (got.status, got.json) == (200, {"contacts": ["b@both.example"]})
+        again = await program.ask("DELETE", f"{path}?email=a@both.example", token=portal.token(Role.OPERATOR))
+        assert (again.status, again.json["field"]) == (404, "contact")
+    with portal.services.database.snapshot() as sql:
+        (entry,) = audit.find(sql, kind="contact", object_id="a@both.example", limit=1).rows
+    assert (entry.action, entry.actor, entry.reason) == ("removed", "kay", "left")

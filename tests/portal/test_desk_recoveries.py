@@ -1,21 +1,31 @@
 """Recoveries that a UAA begins at the desk."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from claimbus.broker import journal
+from claimbus.cli.settings import Settings
 from claimbus.database import audit, participants
+from claimbus.database import recoveries as rows
 from claimbus.database.access import Principal, Role
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.errors import DuplicateError, NotFoundError
+from claimbus.database.recoveries import WHY_LOST
 from claimbus.events.errors import InvalidInputError
-from claimbus.portal.desk import backlog, endpoints, recoveries
+from claimbus.events.event import format_time
+from claimbus.portal.desk import backlog, endpoints, rates, recoveries
 from claimbus.portal.desk.endpoints import New
-from claimbus.portal.desk.recoveries import Progress
+from claimbus.portal.desk.rates import TooOftenError
+from claimbus.portal.desk.recoveries import Recovery
 from claimbus.portal.problems import ForbiddenError
 from tests.portal import seeding
-from tests.portal.portals import Portal
+from tests.portal.asking import asking
+from tests.portal.portals import Got, Portal, open_portal
+from tests.portal.processes import portal_process
 from tests.producers.bus import closed
 from tests.waiting import eventually
 
@@ -46,10 +56,15 @@ async def receiving(portal: Portal) -> Endpoint:
     return at
 
 
-async def ended(portal: Portal, who: Principal, id_: str) -> Progress:
+def _begun(got: Got) -> datetime:
+    """When a recovery was begun, as the API tells it."""
+    return datetime.fromisoformat(got.json["begun_at"])
+
+
+async def ended(portal: Portal, who: Principal, id_: str) -> Recovery:
     """Wait until a recovery has ended."""
 
-    async def look() -> Progress | None:
+    async def look() -> Recovery | None:
         found = await recoveries.get(portal.services, who, id_)
         return None if found.state == "running" else found
 
@@ -64,7 +79,7 @@ async def test_an_endpoint_gets_what_it_missed_and_the_audit_says_who_wanted_it(
     found = await ended(portal, who, id_)
     assert found.state == "done", found.why
     assert found.recovered is not None
-    assert found.recovered.redelivered == 3
+    assert found.recovered["redelivered"] == 3
     assert found.read == found.total > 0
 
     async def waits() -> bool:
@@ -76,7 +91,7 @@ async def test_an_endpoint_gets_what_it_missed_and_the_audit_says_who_wanted_it(
         entries = audit.find(sql, object_id=at.id, actor="kay").rows
     assert [one.action for one in entries] == ["recovered", "recovery begun"]
     assert {one.reason for one in entries} == {"we lost a disk"}
-    assert [one.id for one in await recoveries.find(portal.services, who)] == [id_]
+    assert [one.id for one in (await recoveries.find(portal.services, who)).rows] == [id_]
 
 
 async def test_one_recovery_of_an_endpoint_at_a_time(portal: Portal) -> None:
@@ -87,6 +102,102 @@ async def test_one_recovery_of_an_endpoint_at_a_time(portal: Portal) -> None:
         await recoveries.start(portal.services, OPERATOR, at.id, hour_ago)
     await ended(portal, OPERATOR, id_)
     await ended(portal, OPERATOR, await recoveries.start(portal.services, OPERATOR, at.id, hour_ago))
+
+
+async def test_recoveries_of_an_endpoint_have_a_rate(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "RECOVERING", rates.Pace("recoveries", each=5, to=1))
+    at, hour_ago = await receiving(portal), datetime.now(UTC) - timedelta(hours=1)
+    await ended(portal, OPERATOR, await recoveries.start(portal.services, OPERATOR, at.id, hour_ago))
+    with pytest.raises(TooOftenError, match="an endpoint may have 1 recoveries a minute"):
+        await recoveries.start(portal.services, OPERATOR, at.id, hour_ago)
+
+
+async def test_every_portal_tells_of_a_recovery_and_lets_no_other_begin(
+    portal: Portal, settings: Settings, tmp_path: Path
+) -> None:
+    at = await receiving(portal)
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    (tmp_path / "other").mkdir()
+    async with open_portal(settings, tmp_path / "other") as other:
+        begun = await asyncio.gather(
+            *(recoveries.start(one.services, OPERATOR, at.id, hour_ago) for one in (portal, other)),
+            return_exceptions=True,
+        )
+        (id_,) = (one for one in begun if isinstance(one, str))
+        (refused,) = (one for one in begun if isinstance(one, Exception))
+        assert isinstance(refused, DuplicateError)
+        for one in (portal, other):
+            found = await ended(one, OPERATOR, id_)
+            assert (found.state, found.read) == ("done", found.total), found.why
+            assert (await recoveries.find(one.services, OPERATOR, endpoint_id=at.id)).rows == (found,)
+
+
+async def test_a_recovery_whose_portal_was_killed_has_failed_and_another_may_begin(
+    portal: Portal, settings: Settings, tmp_path: Path
+) -> None:
+    at = await receiving(portal)
+    hour_ago = format_time(datetime.now(UTC) - timedelta(hours=1))
+    (tmp_path / "other").mkdir()
+    certificate = tmp_path / "other" / "portal.pem"
+    portal.ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+    slow = settings.model_copy(update={"replay_rate": 0.1})
+    async with portal_process(slow, certificate) as other:
+        there = Portal(portal.services, other.url, portal.ca)
+        async with asking(there, portal.token(Role.OPERATOR)) as program:
+            got = await program.post("/v1/recoveries", {"endpoint_id": at.id, "since": hour_ago})
+            assert got.status == 202, got.body
+            id_ = got.json["id"]
+
+            async def is_under_way() -> bool:
+                return (await recoveries.get(portal.services, OPERATOR, id_)).beat_at > _begun(got)
+
+            await eventually(is_under_way)
+        other.process.kill()
+        await other.process.wait()
+    with pytest.raises(DuplicateError):  # nobody can know yet
+        await recoveries.start(portal.services, OPERATOR, at.id, datetime.now(UTC) - timedelta(hours=1))
+    with portal.services.database.transaction() as sql:
+        sql.execute(text("UPDATE recoveries SET beat_at = beat_at - 30000"))
+    found = await recoveries.get(portal.services, OPERATOR, id_)
+    assert (found.state, found.why) == ("failed", WHY_LOST)
+    again = await recoveries.start(
+        portal.services, OPERATOR, at.id, datetime.now(UTC) - timedelta(hours=1), all_=True
+    )
+    assert (await ended(portal, OPERATOR, again)).state == "done"
+    assert (await recoveries.get(portal.services, OPERATOR, id_)).state == "failed"
+
+
+async def test_a_portal_that_hung_gives_up_what_counts_as_failed(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_portal(settings.model_copy(update={"replay_rate": 0.5}), tmp_path) as portal:
+        at = await receiving(portal)
+        id_ = await recoveries.start(portal.services, OPERATOR, at.id, datetime.now(UTC) - timedelta(hours=1))
+        monkeypatch.setattr(rows, "LOST", timedelta(0))  # as if no sign had come for long
+        found = await ended(portal, OPERATOR, id_)
+        assert (found.state, found.why) == ("failed", WHY_LOST)
+
+        def is_given_up() -> bool:
+            return not any(task.get_name() == f"recovers {at.id}" for task in asyncio.all_tasks())
+
+        await eventually(is_given_up)
+        with portal.services.database.snapshot() as sql:
+            (entry,) = audit.find(sql, object_id=at.id, limit=1).rows
+        assert entry.action == "recovered"
+        assert entry.after is not None
+        assert entry.after["redelivered"] < 3
+
+
+async def test_a_portal_that_is_stopped_says_so_of_its_recoveries(
+    portal: Portal, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    slow = settings.model_copy(update={"replay_rate": 0.1})
+    async with open_portal(slow, tmp_path / "other") as other:
+        at = await receiving(other)
+        id_ = await recoveries.start(other.services, OPERATOR, at.id, datetime.now(UTC) - timedelta(hours=1))
+    found = await recoveries.get(portal.services, OPERATOR, id_)
+    assert (found.state, found.why) == ("failed", "the portal was stopped")
 
 
 async def test_nobody_recovers_or_sees_another_s(portal: Portal) -> None:
@@ -101,7 +212,7 @@ async def test_nobody_recovers_or_sees_another_s(portal: Portal) -> None:
             await recoveries.get(portal.services, other, asked)
     with pytest.raises(NotFoundError):
         await recoveries.get(portal.services, OPERATOR, "rv_none")
-    assert await recoveries.find(portal.services, other) == ()
+    assert (await recoveries.find(portal.services, other)).rows == ()
     await ended(portal, OPERATOR, id_)
 
 

@@ -8,14 +8,33 @@ from fastapi.routing import APIRoute
 from claimbus.cli.settings import Settings
 from claimbus.database import replays
 from claimbus.database.access import Role
-from claimbus.portal.pages import audit, deliveries, endpoint_acts, endpoints, events, letters
+from claimbus.portal.pages import (
+    audit,
+    credentials,
+    deliveries,
+    endpoint_acts,
+    endpoints,
+    events,
+    letters,
+    recoveries,
+)
 from claimbus.portal.pages import replays as replay_pages
 from claimbus.portal.pages.said import SAID
 from tests.broker.proxy import proxy_before
 from tests.portal.portals import ACT, Portal, open_portal
 from tests.portal.seeding import attempt, cemetery, endpoint, logged_in, record, text, uaa
 
-ROUTERS = (audit, deliveries, endpoint_acts, endpoints, events, letters, replay_pages)
+ROUTERS = (
+    audit,
+    credentials,
+    deliveries,
+    endpoint_acts,
+    endpoints,
+    events,
+    letters,
+    recoveries,
+    replay_pages,
+)
 TURNINGS = {"turning": "pause", "deed": "replay"}
 
 
@@ -38,6 +57,7 @@ async def test_what_is_another_organisations_is_closed_whatever_is_asked(portal:
     narrowed = [
         ("GET", f"{path}?{query}") for path in ("/deliveries", "/deliveries.csv") for query in queries
     ]
+    narrowed.append(("GET", f"/recoveries?endpoint={theirs.id}"))
     narrowed += [
         ("GET", f"{path}?participant=SCE1") for path in ("/letters", "/letters/groups", "/endpoints")
     ]
@@ -145,6 +165,7 @@ async def test_without_redis_or_rabbitmq_the_pages_open_and_say_so(
         await before_redis.refuse()
         for path, said in (
             ("/endpoints", f'href="/endpoints/{one.id}"'),
+            ("/endpoints?state=held", "Which endpoints are held is not known while Redis is away"),
             (f"/endpoints/{one.id}", "Redis is away"),
             ("/deliveries", "delivered"),
             (f"/deliveries/{one.id}/evt_1", "Attempt 1"),
@@ -152,10 +173,15 @@ async def test_without_redis_or_rabbitmq_the_pages_open_and_say_so(
             ("/letters/groups", "1 dead"),
             (f"/letters/{letter.id}", "answered 422"),
             ("/replays", "No replay yet"),
+            ("/recoveries", "Nothing was recovered yet"),
+            ("/credentials", "a test's"),
             ("/events", "types:"),
             ("/audit", "added"),
             ("/letters/replay/choose", "cannot be shown at the moment"),
         ):
             got = await visitor.get(path)
             assert (got.status, said in text(got)) == (200, True), path
-        assert (await visitor.post(f"/endpoints/{one.id}/test")).status == 503
+        for act, fields in (("test", {}), ("recover", {"since": "2026-01-02T00:00", "type": "oms.#"})):
+            refused = await visitor.post(f"/endpoints/{one.id}/{act}", fields)
+            assert (refused.status, "That could not be done now" in text(refused)) == (503, True), act
+        assert 'value="oms.#"' in text(refused)

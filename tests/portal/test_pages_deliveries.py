@@ -40,7 +40,7 @@ async def test_attempts_are_found_by_outage_type_verdict_endpoint_and_time(porta
             ("since=2024-01-01T00:00&message=evt_1", {"111", "222"}),
         ):
             page = text(await visitor.get(f"/deliveries?{query}"))
-            assert {key for key in ("111", "222", "333") if f">{key} <small>no. 3" in page} == found
+            assert {key for key in ("111", "222", "333") if f"{key}, no. 3" in page} == found
             lines = (await visitor.get(f"/deliveries.csv?{query}")).body.decode().splitlines()
             assert {row["partitionkey"] for row in csv.DictReader(lines)} == found
 
@@ -82,7 +82,16 @@ async def test_a_delivery_shows_each_attempt_with_its_answer_as_text(portal: Por
             assert said in page
         for said in ("webhook-id: evt_1", "claimbus-attempt: 2", "claimbus-replay: rp_1", "(not kept)"):
             assert said in page
+        assert page.count("Request headers</summary>") == page.count("webhook-id: evt_1") == 2
+        assert "claimbus-attempt: 1" in page
         assert "whsec_" not in page
+
+
+async def test_a_filter_that_is_used_less_is_in_sight_when_it_is_used(portal: Portal) -> None:
+    async with uaa(portal) as visitor:
+        assert '<details class="more">' in text(await visitor.get("/deliveries?verdict=failed"))
+        for query in ("since=2026-01-01T00:00", "message=evt_1", "replay=rc_1"):
+            assert '<details class="more" open>' in text(await visitor.get(f"/deliveries?{query}"))
 
 
 async def test_what_was_never_tried_is_told(portal: Portal) -> None:
@@ -105,8 +114,16 @@ async def test_a_delivery_is_sent_once_more_with_a_reason(portal: Portal) -> Non
         assert refused.status == 422
         assert "say why it is sent once more" in text(refused)
         got = await visitor.post(f"{here}/resend", {"reason": "they lost it"})
-        assert got.headers["location"] == f"{here}?said=resent"
-        assert "Sent once more." in text(await visitor.get(got.headers["location"]))
+        assert got.headers["location"] == f"{here}?said=resent&after=1#attempts"
+        waiting = text(await visitor.get(got.headers["location"]))
+        assert "Sent once more." in waiting
+        [watched] = re.findall(r'hx-get="([^"]+)" hx-trigger="every 1s"', waiting)
+        assert "Waiting for the new attempt" in text(await visitor.get(watched))
+        assert "hx-trigger" not in text(await visitor.get(f"{here}?after=1&asked=60"))
+        record(portal, attempt(one, message_id=sent.identity, replay="rc_1"))
+        there = text(await visitor.get(watched))
+        assert "2 attempts" in there
+        assert "hx-trigger" not in there
         assert "they lost it" in text(await visitor.get("/audit"))
 
 

@@ -1,12 +1,22 @@
 """The pages of endpoints, as a UAA uses them."""
 
+import json
 import re
+from datetime import timedelta
 
 import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from claimbus.database import endpoints, holds
 from claimbus.database.access import Role
 from claimbus.database.holds import HoldEvent
+from claimbus.events.catalogue import EVENT_TYPES
+from claimbus.portal.desk import rates
 from tests.portal.portals import ACT, Portal
 from tests.portal.seeding import HTML, attempt, endpoint, logged_in, record, text, uaa
 from tests.waiting import eventually
@@ -44,6 +54,92 @@ async def test_a_held_endpoint_says_since_when_and_why(portal: Portal) -> None:
             page = text(await visitor.get(path))
             assert "5 failures in a row: timeout" in page
             assert "held" in page
+
+
+async def test_endpoints_are_found_by_where_they_stand(portal: Portal) -> None:
+    held = endpoint(portal, name="the held one")
+    endpoint(portal, name="the busy one")
+    waiting = endpoint(portal, name="the waiting one")
+    for _ in range(5):
+        await portal.services.holds.failed(held.id)
+    with portal.services.database.transaction() as sql:
+        endpoints.pause(sql, waiting.id, ACT)
+    async with uaa(portal) as visitor:
+        page = text(await visitor.get("/endpoints"))
+        assert "3 in all" in page
+        for state, name in (("held", "held"), ("active", "busy"), ("paused", "waiting")):
+            assert f'href="/endpoints?state={state}">1 {state}</a>' in page
+            found = text(await visitor.get(f"/endpoints?state={state}"))
+            assert set(re.findall(r"the (\w+) one", found)) == {name}
+        assert "No endpoint is like that" in text(await visitor.get("/endpoints?state=disabled"))
+        await portal.services.holds.succeeded(held.id)
+        assert "No endpoint is held" in text(await visitor.get("/endpoints?state=held"))
+
+
+async def test_a_certificate_that_is_trusted_tells_its_end(portal: Portal) -> None:
+    pem = trustme.CA().cert_pem.bytes().decode()
+    endpoint(portal, name="far", url="https://far.invalid/", ca_pem=pem)
+    ending = x509.CertificateBuilder(
+        issuer_name=(name := x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority")])),
+        subject_name=name,
+        public_key=(key := ec.generate_private_key(ec.SECP256R1())).public_key(),
+        serial_number=1,
+        not_valid_before=ACT.at - timedelta(days=1),
+        not_valid_after=ACT.at + timedelta(days=9, hours=12),
+    ).sign(key, hashes.SHA256())
+    soon = endpoint(
+        portal, name="soon", url="https://soon.invalid/", ca_pem=ending.public_bytes(Encoding.PEM).decode()
+    )
+    async with uaa(portal) as visitor:
+        page = text(await visitor.get("/endpoints"))
+        assert page.count("a certificate that it trusts ends") == 1
+        assert re.search(
+            r"A trusted certificate ends.*in 9 days",
+            text(await visitor.get(f"/endpoints/{soon.id}")),
+            re.DOTALL,
+        )
+
+
+async def test_what_is_done_too_often_is_told_where_it_was_done(portal: Portal) -> None:
+    one = endpoint(portal)
+    async with uaa(portal) as visitor:
+        await visitor.post(f"/endpoints/{one.id}/settings", {"name": "two"})
+        for _ in range(rates.TESTING.to):
+            assert (await visitor.post(f"/endpoints/{one.id}/test")).status == 303
+        refused = await visitor.post(f"/endpoints/{one.id}/test")
+        assert refused.status == 429
+        assert int(refused.headers["retry-after"]) > 0
+        assert re.search(
+            r"That was too often.*10 test events a minute; try again in \d+ s", text(refused), re.DOTALL
+        )
+        assert "Send a test event" in text(refused)  # it is the endpoint's page
+
+
+async def test_a_type_leads_to_the_form_that_receives_it(portal: Portal) -> None:
+    async with uaa(portal) as visitor:
+        page = text(await visitor.get("/events/market.dam.closed"))
+        [led] = re.findall(r'href="(/endpoints/new\?[^"]+)"', page)
+        assert re.search(r'value="market\.dam\.closed" checked', text(await visitor.get(led)))
+
+
+async def test_the_form_shows_each_type_with_an_example_and_where_its_schema_is(portal: Portal) -> None:
+    async with uaa(portal) as visitor:
+        page = text(await visitor.get("/endpoints/new"))
+        for name, kind in EVENT_TYPES.items():
+            assert json.dumps(kind.example, indent=2, ensure_ascii=False) in page
+            assert f'href="/events/{name}"' in page
+
+
+async def test_a_stream_with_a_url_that_is_none_is_a_stream(portal: Portal) -> None:
+    fields = {"kind": "stream", "name": "one", "url": "typed before", "timeout_s": "x", "ca_pem": "x"}
+    async with uaa(portal) as visitor:
+        assert (await visitor.post("/endpoints/new", fields)).status == 200
+        wrong = await visitor.post("/endpoints/new", fields)
+        assert wrong.status == 422
+        for kept in ('value="stream" checked', 'value="typed before"', 'value="one"'):
+            assert kept in text(wrong)
+    [added] = await portal.services.database.read(endpoints.find)
+    assert (added.kind, added.url) == ("stream", None)
 
 
 async def test_a_long_list_comes_by_pages_and_by_filters(portal: Portal) -> None:
@@ -90,10 +186,10 @@ async def test_a_webhook_whose_receiver_is_not_there_gets_its_secret_and_plain_w
         page = text(got)
         [added] = await portal.services.database.read(endpoints.find)
         assert added.secrets[0].value in page
-        assert "the host has no address; is its name spelled right?" in page
+        assert "The host has no address; is its name spelled right?" in page
         assert "claimbus.subscribers import" in page
         again = await visitor.post(f"/endpoints/{added.id}/verify")
-        assert "the host has no address" in text(again)
+        assert "The host has no address" in text(again)
         assert added.secrets[0].value not in text(again)
         assert added.secrets[0].value not in text(await visitor.get(f"/endpoints/{added.id}"))
 
@@ -142,7 +238,9 @@ async def test_who_keeps_several_participants_says_whose_it_is(portal: Portal) -
     portal.participant("PGAE_TWO", organisation="PGAE Inc")
     async with uaa(portal) as visitor:
         assert '<option value="PGAE_TWO"' in text(await visitor.get("/endpoints/new"))
-        assert (await visitor.post("/endpoints/new", {"kind": "stream", "name": "one"})).status == 422
+        wrong = await visitor.post("/endpoints/new", {"kind": "stream", "name": "one"})
+        assert wrong.status == 422
+        assert re.search(r'for="f-participant".*?choose whose endpoint it is', text(wrong), re.DOTALL)
         fields = {"kind": "stream", "name": "one", "participant": "PGAE_TWO"}
         assert (await visitor.post("/endpoints/new", fields)).status == 200
     [added] = await portal.services.database.read(endpoints.find)
@@ -230,6 +328,9 @@ async def test_a_test_event_is_watched_until_it_arrives(portal: Portal) -> None:
         assert "It arrived." in arrived
         assert "hx-trigger" not in arrived
         assert "hx-trigger" not in text(await visitor.get(f"/endpoints/{one.id}/tests/evt_none?asked=300"))
+        kept = attempt(one, message_id="evt_kept", verdict="failed", status=None, next="keep")
+        record(portal, kept)  # a probe that could not connect: it goes out again
+        assert "hx-trigger" in text(await visitor.get(f"/endpoints/{one.id}/tests/evt_kept"))
 
 
 async def test_what_was_missed_is_recovered_since_a_time(portal: Portal) -> None:
@@ -246,7 +347,7 @@ async def test_what_was_missed_is_recovered_since_a_time(portal: Portal) -> None
             assert reason in text(wrong)
             assert 'value="oms.#"' in text(wrong)
         got = await visitor.post(f"/endpoints/{one.id}/recover", {"since": "2026-01-02T00:00"})
-        assert got.headers["location"] == f"/endpoints/{one.id}?said=recovering"
+        assert got.headers["location"] == f"/endpoints/{one.id}?said=recovering#recovering"
 
         async def is_over() -> bool:
             page = text(await visitor.get(f"/endpoints/{one.id}"))

@@ -1,10 +1,13 @@
 """The pages of dead letters and replays, as UAAs and operators share them."""
 
 import re
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
 
 import pytest
+from sqlalchemy import update
 
-from claimbus.database import letters, replays
+from claimbus.database import letters, replays, schema
 from claimbus.database.access import Role
 from claimbus.portal.pages import letters as pages
 from tests.deadletters.stage import event
@@ -120,9 +123,66 @@ async def test_a_replay_is_paused_resumed_and_cancelled(portal: Portal) -> None:
         assert "is cancelled already" in text(again)
         page = text(await visitor.get(f"{here}?state=cancelled"))
         assert all(one.id in page for one in buried)
+        assert re.findall(r'(?:aria-current="true")?>([a-z ]+ <b>\d</b>)', page) == [
+            "cancelled <b>2</b>",
+            "all <b>2</b>",
+        ]
         assert "None." in text(await visitor.get(f"{here}?state=waiting"))
     async with logged_in(portal) as visitor:
-        assert here in text(await visitor.get("/replays"))
+        for query, is_there in (("", True), ("?state=cancelled", True), ("?state=running", False)):
+            assert (here in text(await visitor.get(f"/replays{query}"))) is is_there
+        assert "No replay is running" in text(await visitor.get("/replays?state=running"))
+
+
+async def test_to_choose_none_by_hand_is_not_to_choose_all(portal: Portal) -> None:
+    [one, _] = await cemetery(portal).bury(endpoint(portal), count=2)
+    async with logged_in(portal) as visitor:
+        assert 'name="by_hand" value="yes"' in text(await visitor.get("/letters"))
+        for deed in ("replay", "discard"):
+            got = await visitor.get(f"/letters/{deed}/choose?by_hand=yes")
+            assert got.status == 422
+            assert "choose at least one" in text(got)
+            assert "2 letters" not in text(got)
+            assert "1 letter<" in text(await visitor.get(f"/letters/{deed}/choose?by_hand=yes&id={one.id}"))
+
+
+async def test_what_can_be_done_with_letters_is_what_their_state_allows(portal: Portal) -> None:
+    buried = await cemetery(portal).bury(endpoint(portal), count=2)
+    async with logged_in(portal) as visitor:
+        fields = {"id": buried[0].id, "reason": "of no use"}
+        await visitor.get("/letters")
+        assert (await visitor.post("/letters/discard/choose", fields)).status == 303
+        offered = {
+            state: set(re.findall(r">(\w+) the chosen…", text(await visitor.get(f"/letters?state={state}"))))
+            for state in ("dead", "discarded", "any")
+        }
+        assert offered == {
+            "dead": {"Replay", "Discard"},
+            "discarded": {"Restore"},
+            "any": {"Replay", "Discard", "Restore"},
+        }
+
+
+async def test_a_group_leads_to_its_letters_and_no_others(portal: Portal) -> None:
+    one, other = endpoint(portal, name=HTML), endpoint(portal, name="other")
+    await cemetery(portal).bury(one, count=3)
+    await cemetery(portal).bury(other, cause="expired", detail="older than 72 h", status=None)
+    with portal.services.database.transaction() as sql:
+        old = datetime.now(UTC) - timedelta(hours=5)
+        sql.execute(update(schema.letters).filter_by(endpoint_id=other.id).values(died_at=old))
+    async with logged_in(portal) as visitor:
+        for by in pages.GROUPINGS:
+            page = text(await visitor.get(f"/letters/groups?by={by}"))
+            counts = [int(count) for count in re.findall(r'data-name="Letters" class="number">(\d+)<', page)]
+            narrowed = re.findall(r'<a href="(/letters\?[^"]+)"><strong>', page)
+            assert len(narrowed) == len(counts)
+            for address, count in zip(narrowed, counts, strict=True):
+                assert text(await visitor.get(address)).count('name="id"') == count, (by, address)
+        named = await visitor.get("/letters/groups?by=endpoint")
+        assert f"{HTML} of PGAE" in text(named)
+        assert HTML.encode() not in named.body
+        masked = text(await visitor.get("/letters/groups?cause=expired"))
+        assert 'older than <i class="any">number</i> h' in masked
 
 
 async def test_letters_are_discarded_with_a_reason_and_restored(portal: Portal) -> None:
@@ -133,7 +193,8 @@ async def test_letters_are_discarded_with_a_reason_and_restored(portal: Portal) 
         fields = {"id": [one.id for one in buried[:2]], "reason": "of no use"}
         got = await visitor.post("/letters/discard/choose", fields)
         assert got.headers["location"] == "/letters/groups?said=discarded"
-        assert "1 dead · 2 discarded" in text(await visitor.get("/letters/groups"))
+        page = text(await visitor.get("/letters/groups"))
+        assert re.findall(r">(\d dead|\d discarded)</a>", page)[:2] == ["1 dead", "2 discarded"]
         assert "of no use" in text(await visitor.get(f"/letters/{buried[0].id}"))
         assert "Restore all" in text(await visitor.get("/letters?state=discarded"))
         got = await visitor.post("/letters/restore/choose", {"reason": "of use after all"})
@@ -160,13 +221,26 @@ async def test_letters_come_by_pages_and_filters(portal: Portal) -> None:
             assert f">{field}</a>:" in text(got) or f"{field}:" in text(got)
 
 
+async def test_a_moment_of_an_address_stands_in_its_field_in_the_isos_own_time(portal: Portal) -> None:
+    async with uaa(portal) as visitor:
+        for moment, value in (
+            ("2026-01-15T18:30:00+00:00", "2026-01-15T10:30"),
+            ("2026-01-15T18:30", "2026-01-15T18:30"),
+            ("0001-01-01T00:00:00+00:00", "0001-01-01T00:00:00+00:00"),
+        ):
+            page = text(await visitor.get(f"/letters?{urlencode({'since': moment})}"))
+            assert f'type="datetime-local" value="{value}"' in page, moment
+
+
 async def test_a_replay_is_for_who_made_it_and_for_operators(portal: Portal) -> None:
     [letter] = await cemetery(portal).bury(endpoint(portal))
     with portal.services.database.transaction() as sql:
         job = replays.create(sql, [letter.id], ACT, selection={}, rate=None, canary=False)
     async with uaa(portal) as visitor:  # made by somebody else
         assert (await visitor.get(f"/replays/{job.id}")).status == 403
-        assert (await visitor.get("/replays")).status == 403
+        page = text(await visitor.get("/replays"))
+        assert job.id not in page
+        assert 'href="/replays" aria-current="page"' in page
     async with logged_in(portal, Role.OPERATOR) as visitor:
         assert (await visitor.get(f"/replays/{job.id}")).status == 200
         assert (await visitor.get("/replays/rp_none")).status == 404

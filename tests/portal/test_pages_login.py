@@ -8,6 +8,7 @@ import trustme
 from claimbus.database import sessions, tokens
 from claimbus.database.access import Role
 from tests.portal.portals import ACT, Portal, identity, subject_of
+from tests.portal.seeding import text
 from tests.portal.visitors import visiting
 from tests.waiting import eventually
 
@@ -147,6 +148,24 @@ async def test_a_wrong_address_is_told_as_a_page_to_browsers_and_as_a_document_t
         for address, accept in (("/nope", "*/*"), ("/v1/nope", "text/html")):
             document = await visitor.get(address, accept=accept)
             assert (document.status, document.headers["content-type"]) == (404, "application/problem+json")
+
+
+async def test_a_problem_says_who_one_is_and_leads_back_within_this_site(portal: Portal) -> None:
+    portal.participant("PGAE")
+    async with visiting(portal) as visitor:
+        await visitor.log_in(portal.token(Role.UAA, organisation="PGAE Inc", name="kay"))
+        for came, back in (
+            (f"{portal.url}/endpoints?state=held", "/endpoints?state=held"),
+            ("https://evil.example/endpoints", "/"),
+            (f"{portal.url}.evil.example/endpoints", "/"),
+            ("nonsense", "/"),
+        ):
+            page = text(await visitor.get("/overview", referer=came))
+            assert "You are logged in as kay: UAA of PGAE Inc" in page
+            assert f'<a class="button" href="{back}">Back</a>' in page
+        old = text(await visitor.post("/logout", {"csrf": "x"}))
+        assert "load its page again" in old
+        assert "You are logged in as" not in old
 
 
 async def test_our_own_mistake_is_told_as_a_page_without_its_insides(

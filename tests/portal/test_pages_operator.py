@@ -66,8 +66,8 @@ async def test_the_overview_names_what_is_held_and_what_died(portal: Portal, ope
         await portal.services.holds.failed(one.id)
     await cemetery(portal).bury(one, cause="expired")
     page = text(await eventually(lambda: _with(operator, "/overview", "1 endpoint is held")))
-    assert "1 dead letter waits for somebody" in page
-    assert '<p class="answer warn"' in page
+    assert "1 new dead letter waits for somebody" in page
+    assert '<p class="answer bad"' in page
     assert 'href="/letters/groups?cause=expired"' in page
     assert f'href="/endpoints/{one.id}"' in page
 
@@ -116,25 +116,6 @@ async def test_a_participant_shows_what_is_its_own(portal: Portal, operator: Vis
     assert (await operator.get("/participants/NOBODY")).status == 404
 
 
-async def test_event_types_are_opened_and_closed_with_a_reason(portal: Portal, operator: Visitor) -> None:
-    await operator.get("/participants/PGAE")
-    fields = {"patterns": "oms.#\r\nmarket.dam.*", "reason": "as agreed"}
-    assert (await operator.post("/participants/PGAE/event-types", fields)).status == 303
-    with portal.services.database.snapshot() as sql:
-        assert participants.get(sql, "PGAE").event_types == ("oms.#", "market.dam.*")
-    wrong = await operator.post("/participants/PGAE/event-types", {"patterns": "no such"})
-    assert wrong.status == 422
-    assert 'aria-invalid="true"' in text(wrong)
-
-
-async def test_a_contact_is_added_once_it_is_an_address(operator: Visitor) -> None:
-    await operator.get("/participants/PGAE")
-    assert (await operator.post("/participants/PGAE/contacts", {"email": "nobody"})).status == 422
-    added = await operator.post("/participants/PGAE/contacts", {"email": "joe@pgae.example"})
-    assert added.status == 303
-    assert "joe@pgae.example" in text(await operator.get("/participants/PGAE"))
-
-
 async def test_the_journal_is_searched_by_what_one_knows(portal: Portal, operator: Visitor) -> None:
     event = closed(7, source=f"urn:tests:{portal.url}")
     await portal.services.producer("market").publish(event)
@@ -160,13 +141,20 @@ async def test_a_wrong_search_is_told_at_its_field(operator: Visitor) -> None:
 
 async def test_a_notice_is_seen_before_it_goes_out(portal: Portal, operator: Visitor) -> None:
     portal.participant("SCEC", "oms.#")
+    portal.participant("DEAF")
+    endpoint(portal, "PGAE", subscriptions=("system.#",))
+    endpoint(portal, "PGAE", name="two", subscriptions=("#",))
+    endpoint(portal, "SCEC", subscriptions=("#",))
+    endpoint(portal, "DEAF", subscriptions=("oms.#",))
     assert "TLS 1.0 and 1.1 end on DATE" in text(await operator.get("/notices/new?template=tls"))
     written = {"kind": "maintenance", "title": HTML[:40], "text": "We are away.", "audience": "all"}
     shown = await operator.post("/notices/preview", written)
     page = text(shown)
     assert shown.status == 200
-    assert "1 participant" in page
+    assert "1 participant, at 2 endpoints" in page
+    assert "1 of those addressed has no endpoint that subscribes to notices" in page
     assert "Notices are not open to 1" in page
+    assert re.findall(r'href="/participants/([A-Z]+)"', page) == ["PGAE", "DEAF", "SCEC"]
     assert HTML[:40].encode() not in shown.body
     form = page[page.index('action="/notices"') :]
     kept = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', form))

@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 from pyreqwest.response import Response
+from sqlalchemy import select, update
 
 from claimbus.cli.settings import Settings
-from claimbus.database import sessions, tokens
+from claimbus.database import schema, sessions, tokens
 from claimbus.database.access import Role
 from claimbus.portal.pages import live
 from tests.portal.portals import ACT, Portal, open_portal
@@ -68,11 +70,41 @@ async def test_logging_out_ends_the_stream(portal: Portal) -> None:
         assert "event: end" in await _last(messages)
 
 
-async def test_watching_keeps_no_session_in_use(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_watches_the_overview_stays_logged_in(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with logged_in(portal) as operator:
+        async with watching(operator) as messages:  # to begin with it is a use anyway
+            await anext(messages)
+            _leave_idle(portal, minutes=29)
+            await anext(messages)
+            await anext(messages)
+        assert _idle(portal) < timedelta(minutes=1)
+        _leave_idle(portal, minutes=31)  # watched by nobody meanwhile
+        assert (await operator.get("/overview")).status == 303
     async with logged_in(portal) as operator, watching(operator) as messages:
         await anext(messages)
-        monkeypatch.setattr(sessions, "SEEN_EVERY", sessions.SEEN_EVERY * 0)
-        monkeypatch.setattr(sessions, "IDLE", sessions.SEEN_EVERY)
+        monkeypatch.setattr(live, "note_use", _never)
+        monkeypatch.setattr(sessions, "IDLE", timedelta(0))
+        assert "event: end" in await _last(messages)
+
+
+async def test_a_use_is_written_down_once_a_minute_however_many_look(portal: Portal) -> None:
+    async with logged_in(portal) as operator:
+        async with watching(operator) as messages, watching(operator) as others:
+            await anext(messages)
+            _leave_idle(portal, minutes=0.5)
+            for _ in range(3):
+                await anext(messages)
+                await anext(others)
+        assert _idle(portal) >= timedelta(minutes=0.5)
+
+
+async def test_watching_ends_with_the_session_after_twelve_hours(portal: Portal) -> None:
+    async with logged_in(portal) as operator, watching(operator) as messages:
+        await anext(messages)
+        with portal.services.database.transaction() as sql:
+            sql.execute(update(schema.sessions).values(expires_at=datetime.now(UTC)))
         assert "event: end" in await _last(messages)
 
 
@@ -168,6 +200,23 @@ def _closed(database_url: str) -> Iterator[None]:
             yield
         finally:
             server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+
+
+def _leave_idle(portal: Portal, *, minutes: float) -> None:
+    """Let it be so long ago that the sessions were used."""
+    seen = datetime.now(UTC) - timedelta(minutes=minutes)
+    with portal.services.database.transaction() as sql:
+        sql.execute(update(schema.sessions).values(seen_at=seen))
+
+
+def _idle(portal: Portal) -> timedelta:
+    with portal.services.database.snapshot() as sql:
+        seen: datetime = sql.execute(select(schema.sessions.c.seen_at)).scalar_one()
+    return datetime.now(UTC) - seen
+
+
+async def _never(*_: object) -> None:
+    """Note no use."""
 
 
 def _at(message: str) -> str:

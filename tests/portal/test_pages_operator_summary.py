@@ -69,7 +69,14 @@ FINE = Overview(
             "warn",
             "3 endpoints are held; 1,412 deliveries wait.",
         ),
-        ({"dead": Part((Cause("expired", 1, 1),))}, "warn", "1 dead letter waits for somebody."),
+        ({"dead": Part((Cause("expired", 1, 0),))}, "warn", "1 dead letter waits for somebody."),
+        ({"dead": Part((Cause("expired", 1, 1),))}, "bad", "1 new dead letter waits for somebody."),
+        ({"dead": Part((Cause("expired", 2, 2),))}, "bad", "2 new dead letters wait for somebody."),
+        (
+            {"held": held(1), "dead": Part((Cause("expired", 1200, 0), Cause("rejected", 88, 2)))},
+            "bad",
+            "1,288 dead letters wait for somebody, 2 of them new; 1 endpoint is held.",
+        ),
         (
             {"held": held(1), "dead": Part((Cause("expired", 2, 0), Cause("rejected", 3, 0)))},
             "warn",
@@ -113,16 +120,35 @@ def test_the_history_forgets_what_is_older_than_its_charts() -> None:
     history = History()
     for number in range(3 * POINTS):
         history.add(replace(FINE, at=NOW + timedelta(seconds=BUCKET * number)))
-    lines = history.lines(NOW + timedelta(seconds=BUCKET * (3 * POINTS - 1)))
-    assert lines["deliveries"].path.count("L") == POINTS - 1
-    assert history.lines(NOW + timedelta(days=1))["deliveries"].path == ""
+    drawn = history.drawn(NOW + timedelta(seconds=BUCKET * (3 * POINTS - 1)))
+    assert drawn.seconds == BUCKET * (POINTS - 1) == 600
+    assert drawn.lines["deliveries"].path.count("L") == POINTS - 1
+    assert history.drawn(NOW + timedelta(days=1)).lines["deliveries"].path == ""
+
+
+@pytest.mark.parametrize(("known", "minutes"), [(1, 1), (7, 1), (25, 4), (200, 10)])
+def test_a_chart_goes_back_no_further_than_something_is_known(known: int, minutes: int) -> None:
+    history = History()
+    for number in range(known):
+        history.add(replace(FINE, at=NOW + timedelta(seconds=BUCKET * number)))
+    drawn = history.drawn(NOW + timedelta(seconds=BUCKET * (known - 1)))
+    assert drawn.seconds == minutes * 60
+    assert drawn.minutes == pytest.approx([1 - ago / minutes for ago in range(1, minutes)])
+    assert drawn.lines["deliveries"].path.count("L") == min(known, POINTS) - 1
+
+
+def test_what_is_known_again_after_a_gap_does_not_hide_what_was_known_before() -> None:
+    history = History()
+    for ago in (500, 10, 0):
+        history.add(replace(FINE, at=NOW - timedelta(seconds=ago)))
+    assert history.drawn(NOW).seconds == 500
 
 
 def test_what_was_not_known_is_a_gap() -> None:
     history = History()
     for number, flow in enumerate((FINE.flow, FINE.flow, AWAY, FINE.flow)):
         history.add(replace(FINE, at=NOW + timedelta(seconds=BUCKET * number), flow=flow))
-    path = history.lines(NOW + timedelta(seconds=BUCKET * 3))["deliveries"].path
+    path = history.drawn(NOW + timedelta(seconds=BUCKET * 3)).lines["deliveries"].path
     assert (path.count("M"), path.count("L")) == (2, 1)
 
 

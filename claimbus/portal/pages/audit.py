@@ -18,7 +18,22 @@ from claimbus.portal.pages.session import Visiting
 from claimbus.portal.pages.typed import Typed, of_address
 from claimbus.portal.services import Provided, Services
 
-FILTERS: Final = ("kind", "object", "organisation", "actor", "since", "until")
+KINDS: Final = (
+    "certificate",
+    "contact",
+    "endpoint",
+    "entitlement",
+    "event type",
+    "letters",
+    "notice",
+    "participant",
+    "replay",
+    "token",
+)
+"""What most entries are about, to choose from; there are others."""
+MORE: Final = ("organisation", "since", "until")
+"""Filters that are used less."""
+FILTERS: Final = ("actor", "kind", "object", *MORE)
 
 router = pages()
 
@@ -43,8 +58,10 @@ async def search(request: Request, visit: Visiting, there: Provided) -> Response
         found=found,
         typed=typed,
         differences=differences,
+        kinds=KINDS,
         sees_all=visit.who.is_one_of(Role.OPERATOR, Role.ADMIN),
         is_filtered=bool(typed.only(FILTERS)),
+        is_more=bool(typed.only(MORE)),
     )
 
 

@@ -1,5 +1,6 @@
 """The event types of the catalogue, as one picks from them: by domain, and by what they are about."""
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -58,6 +59,16 @@ def offered(choice: Collection[Domain]) -> frozenset[str]:
         for subject in domain.subjects:
             found.update((subject.pattern, *(kind.name for kind in subject.types)))
     return frozenset(found)
+
+
+def examples(choice: Iterable[Domain]) -> dict[str, str]:
+    """Return an example of each type's body by its name, as text."""
+    return {
+        kind.name: json.dumps(kind.example, indent=2, ensure_ascii=False)
+        for domain in choice
+        for subject in domain.subjects
+        for kind in subject.types
+    }
 
 
 def patterns(typed: Typed) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """What was delivered: found by outage, type, time and verdict; one delivery, try by try; one once more."""
 
-from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -12,10 +11,11 @@ from claimbus.database.access import Principal, Role
 from claimbus.database.attempts import Attempt
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.page import Page
-from claimbus.events.errors import InvalidInputError
+from claimbus.events.catalogue import EVENT_TYPES
 from claimbus.portal.desk import deliveries, endpoints
-from claimbus.portal.desk.deliveries import Delivery, Wanted
+from claimbus.portal.desk.deliveries import Wanted
 from claimbus.portal.pages import render, said
+from claimbus.portal.pages.failed import NOT_DONE, Failed
 from claimbus.portal.pages.parts import filtered
 from claimbus.portal.pages.routes import pages
 from claimbus.portal.pages.session import Visiting
@@ -23,17 +23,11 @@ from claimbus.portal.pages.typed import Typed, of_address, of_form
 from claimbus.portal.services import Provided, Services
 from consumers.verdict import Verdict
 
-FILTERS: Final = (
-    "partitionkey",
-    "type",
-    "verdict",
-    "endpoint",
-    "participant",
-    "since",
-    "until",
-    "message",
-    "replay",
-)
+MORE: Final = ("participant", "since", "until", "message", "replay")
+"""Filters that are used less."""
+FILTERS: Final = ("partitionkey", "type", "verdict", "endpoint", *MORE)
+MOST_POLLS: Final = 60
+"""A page that waits for the attempt of what was sent once more asks so often, once a second."""
 MOST_TO_CHOOSE: Final = 100
 _PLAIN: Final = "!#$&'()*+,/:;=?@[]~"
 """What stands for itself in a ``ce-`` header, besides letters and digits."""
@@ -53,9 +47,11 @@ async def search(request: Request, visit: Visiting, there: Provided) -> Response
         found=found,
         typed=typed,
         verdicts=tuple(Verdict),
+        types=sorted(EVENT_TYPES),
         names=await _names(there, found.value),
         choice=await _to_choose(there, visit.who),
         is_filtered=bool(typed.only(FILTERS)),
+        is_more=bool(typed.only(MORE)),
         csv=f"/deliveries.csv?{urlencode(typed.pairs(FILTERS))}",
     )
 
@@ -75,8 +71,8 @@ async def download(request: Request, visit: Visiting, there: Provided) -> Respon
 async def one(
     request: Request, visit: Visiting, there: Provided, endpoint_id: str, message_id: str
 ) -> Response:
-    """Show one delivery."""
-    return _shown(request, await deliveries.get(there, visit.who, endpoint_id, message_id), {})
+    """Show one delivery; after a resend, until there is an attempt more than there were."""
+    return await _show(request, there, visit.who, (endpoint_id, message_id))
 
 
 @router.post("/deliveries/{endpoint_id}/{message_id}/resend")
@@ -85,25 +81,42 @@ async def resend(
 ) -> Response:
     """Deliver one once more."""
     typed = await of_form(request)
+    before = await deliveries.get(there, visit.who, endpoint_id, message_id)
     try:
         reason = typed.needed("reason", "say why it is sent once more")
         await deliveries.resend(there, visit.who, endpoint_id, message_id, reason=reason)
-    except InvalidInputError as wrong:
-        errors = {wrong.field: wrong.reason}
-        delivery = await deliveries.get(there, visit.who, endpoint_id, message_id)
-        return _shown(request, delivery, errors)
-    return said.back(f"/deliveries/{quote(endpoint_id)}/{quote(message_id)}", "resent")
+    except NOT_DONE as wrong:
+        failed = Failed.of("resend", typed, wrong)
+        return await _show(request, there, visit.who, (endpoint_id, message_id), failed)
+    here, count = f"/deliveries/{quote(endpoint_id)}/{quote(message_id)}", len(before.attempts)
+    return said.back(here, "resent", fragment="attempts", after=str(count))
 
 
-def _shown(request: Request, delivery: Delivery, errors: Mapping[str, str]) -> Response:
-    return render.page(
+async def _show(
+    request: Request,
+    there: Services,
+    who: Principal,
+    place: tuple[str, str],
+    failed: Failed | None = None,
+) -> Response:
+    typed, failed = of_address(request), failed or Failed()
+    delivery = await deliveries.get(there, who, *place)
+    after, asked = typed.count("after"), typed.count("asked")
+    is_waiting = 0 < len(delivery.attempts) <= after and asked < MOST_POLLS
+    page = render.page(
         request,
         "delivery.html",
-        status=422 if errors else 200,
+        status=failed.status,
         delivery=delivery,
-        headers=headers_of(delivery.endpoint, delivery.last),
-        errors=errors,
+        headers=headers_of,
+        after=after,
+        asked=asked + 1 if is_waiting else None,
+        errors=failed.errors,
+        refused=failed.refused,
+        typed_reason=failed.typed.text("reason") if failed.typed else "",
     )
+    page.headers.update(failed.headers)
+    return page
 
 
 def headers_of(endpoint: Endpoint, attempt: Attempt) -> dict[str, str]:
@@ -111,7 +124,12 @@ def headers_of(endpoint: Endpoint, attempt: Attempt) -> dict[str, str]:
 
     What the claim alone has (its time, subject and schema) and the signature are not kept.
     """
-    always = {"webhook-id": attempt.message_id, "claimbus-attempt": str(attempt.attempt)}
+    always = {
+        "webhook-id": attempt.message_id,
+        "webhook-timestamp": str(attempt.started_ms // 1000),
+        "webhook-signature": "(not kept)",
+        "claimbus-attempt": str(attempt.attempt),
+    }
     if attempt.replay is not None:
         always["claimbus-replay"] = attempt.replay
     if endpoint.mode == "claim":

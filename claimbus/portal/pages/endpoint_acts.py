@@ -1,7 +1,6 @@
-"""What is done to an endpoint by forms: it is added, changed, turned, tested, recovered, removed."""
+"""What is done to an endpoint by forms: it is added, changed, turned, tested, removed."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
 from typing import Final, Literal
 
 from starlette.requests import Request
@@ -10,13 +9,15 @@ from starlette.responses import RedirectResponse, Response
 from claimbus.database.access import Principal, Role
 from claimbus.database.endpoint import DEFAULTS, Endpoint, Kind
 from claimbus.events.errors import InvalidInputError
-from claimbus.portal.desk import catalogue, endpoints, recoveries, scope
-from claimbus.portal.desk.endpoints import New, Outcome
+from claimbus.portal.desk import catalogue, endpoints, scope, trials
+from claimbus.portal.desk.endpoints import New
+from claimbus.portal.desk.provisioning import Outcome
 from claimbus.portal.pages import choosing, endpoint_form, render, said
 from claimbus.portal.pages.endpoints import show
+from claimbus.portal.pages.failed import NOT_DONE, Failed
 from claimbus.portal.pages.routes import pages
 from claimbus.portal.pages.session import Visiting
-from claimbus.portal.pages.typed import Typed, of_form
+from claimbus.portal.pages.typed import Typed, of_address, of_form
 from claimbus.portal.services import Provided, services
 
 Turn = Callable[..., Awaitable[Outcome]]
@@ -27,7 +28,7 @@ TURNS: Final[Mapping[Turning, tuple[Turn, str]]] = {
     "resume": (endpoints.resume, "resumed"),
     "enable": (endpoints.enable, "enabled"),
     "disable": (endpoints.disable, "disabled"),
-    "verify": (endpoints.verify, "saved"),
+    "verify": (trials.verify, "verified"),
     "rotate-secret": (endpoints.rotate_secret, "saved"),
 }
 
@@ -36,9 +37,9 @@ router = pages()
 
 @router.get("/endpoints/new")
 async def new(request: Request, visit: Visiting) -> Response:
-    """Show the form that adds one."""
+    """Show the form that adds one; its address may say already what is to be picked."""
     scope.must_be(visit.who, *scope.KEEPING)
-    return await _form(request, visit.who, endpoint_form.shown(DEFAULTS), {})
+    return await _form(request, visit.who, of_address(request), endpoint_form.shown(DEFAULTS))
 
 
 @router.post("/endpoints/new")
@@ -47,10 +48,10 @@ async def add(request: Request, visit: Visiting, there: Provided) -> Response:
     typed, who = await of_form(request), visit.who
     try:
         outcome = await endpoints.add(there, who, _new(typed, who), reason=typed.text("reason"))
-    except InvalidInputError as wrong:
+    except NOT_DONE as wrong:
         scope.must_be(who, *scope.KEEPING)
-        errors = {wrong.field: wrong.reason}
-        return await _form(request, who, endpoint_form.as_typed(typed), errors, typed)
+        shown = endpoint_form.as_typed(typed)
+        return await _form(request, who, typed, shown, Failed.of("new", typed, wrong))
     return render.page(request, "endpoint_outcome.html", outcome=outcome, what="added")
 
 
@@ -62,9 +63,8 @@ async def change(request: Request, visit: Visiting, there: Provided, endpoint_id
     try:
         settings = endpoint_form.changed(endpoint, endpoint_form.read(typed, endpoint.kind))
         outcome = await endpoints.change(there, visit.who, endpoint_id, settings, reason=typed.text("reason"))
-    except InvalidInputError as wrong:
-        shown = endpoint_form.as_typed(typed)
-        return await _again(request, visit.who, endpoint_id, "settings", wrong, shown=shown)
+    except NOT_DONE as wrong:
+        return await show(request, there, visit.who, endpoint_id, Failed.of("settings", typed, wrong))
     return _answer(request, outcome, "saved")
 
 
@@ -78,8 +78,8 @@ async def subscribe(request: Request, visit: Visiting, there: Provided, endpoint
         outcome = await endpoints.subscribe(
             there, visit.who, endpoint_id, add=add_, give_up=give_up, reason=typed.text("reason")
         )
-    except InvalidInputError as wrong:
-        return await _again(request, visit.who, endpoint_id, "subscriptions", wrong, chosen=wanted)
+    except NOT_DONE as wrong:
+        return await show(request, there, visit.who, endpoint_id, Failed.of("subscriptions", typed, wrong))
     return _answer(request, outcome, "subscribed")
 
 
@@ -87,31 +87,10 @@ async def subscribe(request: Request, visit: Visiting, there: Provided, endpoint
 async def test(request: Request, visit: Visiting, there: Provided, endpoint_id: str) -> Response:
     """Send a test event, and lead to where one sees it arrive."""
     try:
-        message_id = await endpoints.send_test(there, visit.who, endpoint_id)
-    except InvalidInputError as wrong:
-        return await _again(request, visit.who, endpoint_id, "test", wrong)
+        message_id = await trials.send_test(there, visit.who, endpoint_id)
+    except NOT_DONE as wrong:
+        return await show(request, there, visit.who, endpoint_id, Failed.of("test", None, wrong))
     return RedirectResponse(f"/endpoints/{endpoint_id}/tests/{message_id}", 303)
-
-
-@router.post("/endpoints/{endpoint_id}/recover")
-async def recover(request: Request, visit: Visiting, there: Provided, endpoint_id: str) -> Response:
-    """Deliver again what the journal holds since a time."""
-    typed = await of_form(request)
-    try:
-        since, until = typed.period()
-        await recoveries.start(
-            there,
-            visit.who,
-            endpoint_id,
-            _given(since),
-            until=until,
-            type_=typed.maybe("type"),
-            all_=typed.ticked("everything"),
-            reason=typed.text("reason"),
-        )
-    except InvalidInputError as wrong:
-        return await _again(request, visit.who, endpoint_id, "recover", wrong, form=typed)
-    return said.back(f"/endpoints/{endpoint_id}", "recovering")
 
 
 @router.post("/endpoints/{endpoint_id}/remove")
@@ -122,8 +101,8 @@ async def remove(request: Request, visit: Visiting, there: Provided, endpoint_id
     try:
         _confirm(typed, endpoint)
         await endpoints.remove(there, visit.who, endpoint_id, reason=typed.text("reason"))
-    except InvalidInputError as wrong:
-        return await _again(request, visit.who, endpoint_id, "remove", wrong)
+    except NOT_DONE as wrong:
+        return await show(request, there, visit.who, endpoint_id, Failed.of("remove", typed, wrong))
     return said.back("/endpoints", "removed")
 
 
@@ -135,8 +114,8 @@ async def turn(
     typed, (doing, word) = await of_form(request), TURNS[turning]
     try:
         outcome = await doing(there, visit.who, endpoint_id, reason=typed.text("reason"))
-    except InvalidInputError as wrong:
-        return await _again(request, visit.who, endpoint_id, turning, wrong)
+    except NOT_DONE as wrong:
+        return await show(request, there, visit.who, endpoint_id, Failed.of(turning, typed, wrong))
     return _answer(request, outcome, word)
 
 
@@ -145,30 +124,6 @@ def _answer(request: Request, outcome: Outcome, word: str) -> Response:
     if outcome.secret is not None or outcome.verification is not None:
         return render.page(request, "endpoint_outcome.html", outcome=outcome, what=word)
     return said.back(f"/endpoints/{outcome.endpoint.id}", said.LATE if outcome.late else word)
-
-
-async def _again(
-    request: Request,
-    who: Principal,
-    endpoint_id: str,
-    failed: str,
-    wrong: InvalidInputError,
-    *,
-    shown: Mapping[str, str] | None = None,
-    chosen: tuple[str, ...] | None = None,
-    form: Typed | None = None,
-) -> Response:
-    return await show(
-        request,
-        services(request),
-        who,
-        endpoint_id,
-        failed=failed,
-        errors={wrong.field: wrong.reason},
-        shown=shown,
-        chosen=chosen,
-        form=form,
-    )
 
 
 def _new(typed: Typed, who: Principal) -> New:
@@ -187,35 +142,28 @@ def _new(typed: Typed, who: Principal) -> New:
 
 
 async def _form(
-    request: Request,
-    who: Principal,
-    shown: Mapping[str, str],
-    errors: Mapping[str, str],
-    typed: Typed | None = None,
+    request: Request, who: Principal, typed: Typed, shown: Mapping[str, str], failed: Failed | None = None
 ) -> Response:
-    there = services(request)
-    domains = choosing.domains(await catalogue.types(there, who))
+    domains = choosing.domains(await catalogue.types(services(request), who))
+    failed = failed or Failed()
     return render.page(
         request,
         "endpoint_new.html",
-        status=422 if errors else 200,
+        status=failed.status,
         mine=sorted(who.participant_ids),
-        participant=typed.text("participant") if typed else request.query_params.get("participant", ""),
-        kind=typed.text("kind") if typed else "webhook",
+        participant=typed.text("participant"),
+        kind=typed.text("kind") or "webhook",
         shown=shown,
-        errors=errors,
+        errors=failed.errors,
+        refused=failed.refused,
+        defaults=DEFAULTS,
         domains=domains,
         offered=choosing.offered(domains),
-        chosen=choosing.patterns(typed) if typed else (),
+        examples=choosing.examples(domains),
+        chosen=choosing.patterns(typed),
     )
 
 
 def _confirm(typed: Typed, endpoint: Endpoint) -> None:
     if typed.text("name") != endpoint.name:
         raise InvalidInputError("name", f"type {endpoint.name} to remove it")
-
-
-def _given(since: datetime | None) -> datetime:
-    if since is None:
-        raise InvalidInputError("since", "say from when on")
-    return since

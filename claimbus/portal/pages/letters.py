@@ -1,19 +1,21 @@
 """Dead letters: in groups, one by one; and what is done about them, never before one has seen what comes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, get_args
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
+from claimbus.database import directory
 from claimbus.database.access import Principal, Role
 from claimbus.database.groups import By, Group
 from claimbus.database.letters import DeadLetter, Filter, State
 from claimbus.database.page import Page
 from claimbus.events.errors import InvalidInputError
 from claimbus.portal.desk import letters, scope
-from claimbus.portal.pages import render, said
+from claimbus.portal.pages import axis, render, said
 from claimbus.portal.pages.parts import Part, filtered, part
 from claimbus.portal.pages.routes import pages
 from claimbus.portal.pages.session import Visiting
@@ -55,11 +57,15 @@ async def groups(request: Request, visit: Visiting, there: Provided) -> Response
     by: By = next((one for one in GROUPINGS if one == typed.text("by")), "error")
     found = await filtered(_grouped(there, who, typed, by))
     counts = await filtered(_counted(there, who, typed))
+    rows = found.value or []
     return render.page(
         request,
         "letter_groups.html",
         status=found.status,
         found=found,
+        rows=[(one, _narrowed(typed, by, one)) for one in rows],
+        names=await _names(there, rows) if by == "endpoint" else {},
+        marks=axis.marks(min(one.first for one in rows), max(one.last for one in rows)) if rows else (),
         counts=counts.value or {},
         by=by,
         groupings=GROUPINGS,
@@ -185,6 +191,8 @@ async def _page(there: Services, who: Principal, typed: Typed) -> Page[DeadLette
 
 def _wanted(typed: Typed) -> Filter:
     """Return the filter that was typed; without a state, letters that wait for somebody."""
+    if typed.ticked("by_hand") and not typed.all("id"):
+        raise InvalidInputError("letters", "choose at least one")  # no box ticked does not mean all of them
     since, until = typed.period()
     states: tuple[State, ...] | None = tuple(one for one in STATES if one in typed.all("state")) or ("dead",)
     if "any" in typed.all("state") or typed.all("id"):
@@ -202,6 +210,29 @@ def _wanted(typed: Typed) -> Filter:
         message_id=typed.maybe("message"),
         replay_id=typed.maybe("replay"),
     )
+
+
+def _narrowed(typed: Typed, by: By, group: Group) -> str | None:
+    """Return the filters for one group alone as the end of an address; None: no filter finds only these."""
+    if group.key is None:
+        return None
+    name = {"error": "group"}.get(by, by)
+    narrow = {name: group.key}
+    if by == "hour":
+        (since, until), begin = typed.period(), datetime.fromisoformat(group.key)
+        end = begin + timedelta(hours=1)
+        narrow = {
+            "since": max(begin, since or begin).isoformat(),
+            "until": min(end, until or end).isoformat(),
+        }
+    return urlencode([*narrow.items(), *typed.pairs(one for one in FILTERS if one not in narrow)])
+
+
+async def _names(there: Services, groups: Iterable[Group]) -> dict[str, str]:
+    """Return the names of the endpoints that groups are of, by their IDs."""
+    ids = {one.key for one in groups if one.key is not None}
+    found = await there.database.read(lambda sql: directory.many(sql, ids))
+    return {one.id: f"{one.name} of {one.participant_id}" for one in found}
 
 
 def _address(typed: Typed) -> str:

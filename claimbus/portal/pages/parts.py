@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from claimbus.events.errors import InvalidInputError, UnavailableError
+from claimbus.portal.problems import ProblemError
 
 T = TypeVar("T")
 
@@ -17,12 +18,14 @@ _log = structlog.get_logger("claimbus.portal.pages")
 class Part(Generic[T]):
     """What there is to show; or ``trouble``: the server that it comes from is away; or what was ``wrong``.
 
-    ``wrong`` has the reason for each field at fault.
+    ``why`` says more of the trouble, if there are words for it that are meant for visitors. ``wrong`` has the
+    reason for each field at fault.
     """
 
     value: T | None = None
     trouble: bool = False
     wrong: dict[str, str] | None = None
+    why: str = ""
 
     @property
     def status(self) -> int:
@@ -36,7 +39,7 @@ async def part(looking: Awaitable[T]) -> Part[T]:
         return Part(await looking)
     except UnavailableError as away:
         _log.warning("a part of a page is missing", reason=str(away))
-        return Part(trouble=True)
+        return Part(trouble=True, why=away.detail if isinstance(away, ProblemError) else "")
 
 
 async def filtered(looking: Awaitable[T]) -> Part[T]:

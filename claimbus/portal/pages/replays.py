@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from claimbus.database.access import Principal
-from claimbus.database.replay_rows import ItemState, Replay
+from claimbus.database.replay_rows import ItemState, Replay, State
 from claimbus.events.errors import InvalidInputError
 from claimbus.portal.desk import replays
 from claimbus.portal.pages import render, said
@@ -19,6 +19,7 @@ from claimbus.portal.pages.typed import of_address, of_form
 from claimbus.portal.services import Provided, Services
 
 Turning = Literal["pause", "resume", "cancel"]
+STATES: Final[tuple[State, ...]] = get_args(State)
 ITEM_STATES: Final[tuple[ItemState, ...]] = get_args(ItemState)
 
 router = pages()
@@ -26,9 +27,12 @@ router = pages()
 
 @router.get("/replays")
 async def every(request: Request, visit: Visiting, there: Provided) -> Response:
-    """List jobs, the newest first."""
-    found = await filtered(replays.find(there, visit.who, cursor=of_address(request).maybe("cursor")))
-    return render.page(request, "replays.html", status=found.status, found=found)
+    """List jobs, the newest first: all, or those in a state."""
+    typed = of_address(request)
+    state = next((one for one in STATES if one == typed.text("state")), None)
+    states = None if state is None else (state,)
+    found = await filtered(replays.find(there, visit.who, states, cursor=typed.maybe("cursor")))
+    return render.page(request, "replays.html", status=found.status, found=found, states=STATES, state=state)
 
 
 @router.get("/replays/{replay_id}")
@@ -63,7 +67,8 @@ async def _show(
     request: Request, there: Services, who: Principal, replay_id: str, errors: Mapping[str, str]
 ) -> Response:
     typed = of_address(request)
-    wanted = tuple(state for state in ITEM_STATES if state in typed.all("state")) or None
+    state = next((one for one in ITEM_STATES if one == typed.text("state")), None)
+    wanted = None if state is None else (state,)
     (job, progress), items = await asyncio.gather(
         replays.get(there, who, replay_id),
         filtered(replays.items(there, who, replay_id, wanted, cursor=typed.maybe("cursor"))),
@@ -75,8 +80,8 @@ async def _show(
         job=job,
         progress=progress,
         items=items,
-        item_states=ITEM_STATES,
-        typed=typed,
+        counts=dict(zip(ITEM_STATES, progress, strict=True)),
+        state=state,
         errors=errors,
         is_live=job.state in ("running", "sent"),
     )

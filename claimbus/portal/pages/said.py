@@ -12,6 +12,7 @@ LATE: Final = "late"
 SAID: Final[Mapping[str, str]] = {
     "added": "The endpoint was added.",
     "saved": "Saved.",
+    "participant": "The participant was added. Put in what it owns, and whom to tell.",
     LATE: "Saved, but not in RabbitMQ yet: the workers will see to that by themselves.",
     "subscribed": "The subscriptions were changed.",
     "paused": "Paused. Its queue keeps everything that comes.",
@@ -20,7 +21,7 @@ SAID: Final[Mapping[str, str]] = {
     "enabled": "Enabled.",
     "disabled": "Disabled. Its queue keeps everything that comes.",
     "removed": "The endpoint was removed. What was left in its queue becomes dead letters.",
-    "recovering": "Recovery has begun; what was missed is on its way.",
+    "recovering": "Recovery has begun. How far it is stands below; what was missed is on its way.",
     "resent": "Sent once more. The new attempt appears here when it has been made.",
     "replaying": "The replay has begun.",
     "cancelled": "Cancelled. Letters that were not sent are dead letters as before.",
@@ -29,7 +30,8 @@ SAID: Final[Mapping[str, str]] = {
 }
 
 
-def back(to: str, word: str, **parameters: str) -> RedirectResponse:
-    """Send a browser to a page after a form, with what that page is to say."""
+def back(to: str, word: str, *, fragment: str = "", **parameters: str) -> RedirectResponse:
+    """Send a browser to a page after a form, with what that page is to say, and to a part of the page."""
     rest = "".join(f"&{name}={quote(value, safe='')}" for name, value in parameters.items())
-    return RedirectResponse(f"{to}?{NAME}={word}{rest}", status_code=303)
+    place = f"#{fragment}" if fragment else ""
+    return RedirectResponse(f"{to}?{NAME}={word}{rest}{place}", status_code=303)

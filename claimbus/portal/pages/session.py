@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from claimbus.database import sessions
 from claimbus.database.access import Principal
+from claimbus.database.engine import Database
 from claimbus.database.sessions import Session
 from claimbus.portal.problems import ProblemError
 from claimbus.portal.services import services
@@ -47,11 +48,16 @@ async def visit_of(request: Request) -> Visit:
     who = None if session is None else await there.identity.of_session(session, request)
     if session is None or who is None:
         raise LoginRequiredError
-    if now - session.seen_at >= sessions.SEEN_EVERY:
-        await there.database.run(lambda sql: sessions.note_use(sql, cookie, now))
+    await note_use(there.database, session, cookie, now)
     visit = Visit(who, session)
     request.state.visit = visit
     return visit
+
+
+async def note_use(database: Database, session: Session, cookie: str, now: datetime) -> None:
+    """Write down that a session is in use, at most once a minute; its end after 12 hours stays."""
+    if now - session.seen_at >= sessions.SEEN_EVERY:
+        await database.run(lambda sql: sessions.note_use(sql, cookie, now))
 
 
 def cookie_name(request: Request) -> str:

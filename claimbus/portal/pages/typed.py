@@ -60,6 +60,11 @@ class Typed:
             raise InvalidInputError(name, f"{text!r:.40} is no whole number")
         return int(text)
 
+    def count(self, name: str) -> int:
+        """Return a small number that a page gave itself; 0 for anything else."""
+        text = self.text(name)
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 5 else 0
+
     def moment(self, name: str) -> datetime | None:
         """Return a moment; one without an offset is in the ISO's own time."""
         text = self.text(name)

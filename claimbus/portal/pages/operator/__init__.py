@@ -4,11 +4,20 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from claimbus.portal.pages.operator import event_types, journal, notices, overview, parked, participants
+from claimbus.portal.pages.operator import (
+    changes,
+    event_types,
+    journal,
+    notices,
+    overview,
+    parked,
+    participants,
+)
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     overview.router,
     participants.router,
+    changes.router,
     journal.router,
     notices.router,
     event_types.router,

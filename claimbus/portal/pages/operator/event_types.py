@@ -1,6 +1,7 @@
 """The life of event types: from when they are deprecated, and when they end."""
 
 from datetime import UTC, date, datetime
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,15 +16,18 @@ from claimbus.portal.pages.routes import pages
 from claimbus.portal.pages.typed import Typed, of_form
 from claimbus.portal.services import Provided, Services
 
+MENU: Final = "/events"
+"""Where these pages are in the menu: under the catalogue."""
+
 router = pages()
 
 
 @router.get("/event-types")
 async def listed(request: Request, there: Provided, who: Operating) -> Response:
-    """List all types, with their dates."""
+    """List all types, with their dates; those first that are being retired."""
     types = await catalogue.types(there, who)
-    rows = [(one, stage(one.dates)) for one in types]
-    return render.page(request, "operator/event_types.html", rows=rows)
+    rows = sorted(((one, stage(one.dates)) for one in types), key=lambda row: row[1] == "active")
+    return render.page(request, "operator/event_types.html", path=MENU, rows=rows)
 
 
 @router.get("/event-types/{name}")
@@ -69,6 +73,7 @@ async def _show(
     return render.page(
         request,
         "operator/event_type.html",
+        path=MENU,
         status=422 if wrong else 200,
         kind=kind,
         stage=stage(kind.dates),

@@ -11,7 +11,11 @@ from claimbus.portal.desk.figures import Overview
 BUCKET: Final = 10
 """Seconds that become one point: the last look of them."""
 
-POINTS: Final = 60
+POINTS: Final = 61
+"""How many are kept: ten minutes, from the first to the last."""
+
+LEAST: Final = 7
+"""How many a chart has at least: a minute. Over these it reaches back only as far as anything is known."""
 
 WIDTH: Final = 120
 HEIGHT: Final = 32
@@ -35,8 +39,21 @@ class Line:
     most: float
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A line for each field of a sample, and how far back they reach, in seconds."""
+
+    seconds: int
+    lines: dict[str, Line]
+
+    @property
+    def minutes(self) -> list[float]:
+        """Where whole minutes before the end are on the axis, 0 to 1."""
+        return [1 - ago / self.seconds for ago in range(60, self.seconds, 60)]
+
+
 class History:
-    """The last `POINTS` times `BUCKET` seconds."""
+    """The last `POINTS` looks, one every `BUCKET` seconds."""
 
     def __init__(self) -> None:
         self._samples: OrderedDict[int, Sample] = OrderedDict()
@@ -54,17 +71,20 @@ class History:
         while len(self._samples) > POINTS:
             self._samples.popitem(last=False)
 
-    def lines(self, now: datetime) -> dict[str, Line]:
-        """Return a line for each field of a sample, up to ``now``; both latencies have one scale."""
+    def drawn(self, now: datetime) -> Drawn:
+        """Return what is known, up to ``now``; both latencies have one scale."""
         last = _bucket(now)
-        shown = [self._samples.get(number) for number in range(last - POINTS + 1, last + 1)]
+        known = last - next((number for number in self._samples if number > last - POINTS), last) + 1
+        points = max(known, LEAST)
+        shown = [self._samples.get(number) for number in range(last - points + 1, last + 1)]
         columns = {
             name: [None if one is None else one[index] for one in shown]
             for index, name in enumerate(Sample._fields)
         }
         slowest = _most(columns["p50_ms"] + columns["p99_ms"])
         scales = {"p50_ms": slowest, "p99_ms": slowest}
-        return {name: line(values, scales.get(name, _most(values))) for name, values in columns.items()}
+        lines = {name: line(values, scales.get(name, _most(values))) for name, values in columns.items()}
+        return Drawn((points - 1) * BUCKET, lines)
 
 
 def line(values: Sequence[float | None], most: float) -> Line:

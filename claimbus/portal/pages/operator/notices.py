@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -12,9 +13,11 @@ from starlette.datastructures import ImmutableMultiDict
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from claimbus.database import endpoints
 from claimbus.database.access import Principal
 from claimbus.events.errors import InvalidInputError
 from claimbus.events.event import new_id
+from claimbus.events.routing import matches
 from claimbus.events.schemas import NoticeKind
 from claimbus.portal.desk import notices, participants
 from claimbus.portal.desk.notices import Draft
@@ -76,6 +79,7 @@ async def preview(request: Request, there: Provided, who: Operating) -> Response
         shown = await notices.preview(there, who, _draft(fixed))
     except InvalidInputError as wrong:
         return await _compose(request, there, who, typed, wrong=wrong)
+    places = await _places(there, shown.event.type)
     return render.page(
         request,
         "operator/notice_preview.html",
@@ -83,6 +87,9 @@ async def preview(request: Request, there: Provided, who: Operating) -> Response
         fixed=fixed,
         fields=FIELDS,
         shown=shown,
+        reached=[one for one in shown.recipients if places[one]],
+        deaf=[one for one in shown.recipients if not places[one]],
+        endpoints=sum(places[one] for one in shown.recipients),
         attributes=shown.event.attributes(),
         body=json.dumps(json.loads(shown.event.body), indent=2, ensure_ascii=False),
         unfilled=sorted({*_TO_FILL_IN.findall(f"{typed.text('title')} {typed.text('text')}")}),
@@ -98,6 +105,14 @@ async def publish(request: Request, there: Provided, who: Operating) -> Response
     except InvalidInputError as wrong:
         return await _compose(request, there, who, typed, wrong=wrong)
     return RedirectResponse(f"/notices/new?{urlencode({'published': event.identity})}", 303)
+
+
+async def _places(there: Services, type_: str) -> Counter[str]:
+    """Count each participant's endpoints that subscribe to a type: the queue of any of them keeps it."""
+    known = await there.database.read(endpoints.find)
+    return Counter(
+        one.participant_id for one in known if any(matches(pattern, type_) for pattern in one.subscriptions)
+    )
 
 
 def _draft(typed: Typed) -> Draft:

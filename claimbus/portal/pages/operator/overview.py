@@ -25,7 +25,7 @@ async def whole(request: Request, there: Provided, who: Operating) -> Response:
 
 @router.get("/live/overview")
 async def piece(request: Request, there: Provided, visit: Visiting, _: Operating) -> Response:
-    """Send what the page shows, whenever it was looked at anew."""
+    """Send what the page shows, whenever it was looked at anew. Watching it is a use of the session."""
     shown: Overview | None = None
 
     async def look(who: Principal) -> str | None:
@@ -37,10 +37,10 @@ async def piece(request: Request, there: Provided, visit: Visiting, _: Operating
         page = _rendered(request, "operator/overview_now.html", there, found)
         return bytes(page.body).decode()
 
-    return live.streamed(request, visit, look)
+    return live.streamed(request, visit, look, is_use=True)
 
 
 def _rendered(request: Request, template: str, there: Services, found: Overview) -> HTMLResponse:
     history = memory.of(there).the(History)
     history.add(found)
-    return render.page(request, template, found=found, summary=summary(found), lines=history.lines(found.at))
+    return render.page(request, template, found=found, summary=summary(found), drawn=history.drawn(found.at))

@@ -1,16 +1,16 @@
 """Participants: what is theirs, what is open to them, and how their endpoints fare."""
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Final
 
-from starlette.datastructures import QueryParams
+from starlette.datastructures import ImmutableMultiDict
 from starlette.requests import Request
 from starlette.responses import Response
 
 from claimbus.database.access import Principal
 from claimbus.events.errors import InvalidInputError
-from claimbus.portal.desk import health, participants, tally
+from claimbus.portal.desk import catalogue, health, participants, tally
 from claimbus.portal.pages import render, said
 from claimbus.portal.pages.operator.operating import Operating
 from claimbus.portal.pages.parts import filtered
@@ -21,7 +21,8 @@ from claimbus.portal.services import Provided, Services
 MOST_RESOURCES: Final = 500
 """Entitlements that are listed; the rest is only counted."""
 
-NOTHING: Final = Typed(QueryParams())
+AT_FIRST: Final = Typed(ImmutableMultiDict({"patterns": "#"}))
+"""What the form of a new participant begins with."""
 
 router = pages()
 
@@ -40,63 +41,78 @@ async def listed(request: Request, there: Provided, who: Operating) -> Response:
     )
 
 
+@router.get("/participants/new")
+async def begin(request: Request, there: Provided, who: Operating) -> Response:
+    """Show the form of a new participant."""
+    return await _compose(request, there, who, AT_FIRST)
+
+
+@router.post("/participants/new")
+async def add(request: Request, there: Provided, who: Operating) -> Response:
+    """Add a participant; its organisation too, if it was said that this is a new one."""
+    typed = await of_form(request)
+    try:
+        added = await participants.add(
+            there,
+            who,
+            typed.needed("id", "give it its ID"),
+            _organisation(typed, await _organisations(there, who)),
+            patterns=typed.text("patterns").split(),
+            reason=typed.needed("reason", "say why; it stands in the audit"),
+        )
+    except InvalidInputError as wrong:
+        field = {"participant": "id", "subscription": "patterns"}.get(wrong.field, wrong.field)
+        return await _compose(request, there, who, typed, wrong=InvalidInputError(field, wrong.reason))
+    return said.back(f"/participants/{added.id}", "participant")
+
+
 @router.get("/participants/{participant_id}")
 async def shown(request: Request, there: Provided, who: Operating, participant_id: str) -> Response:
     """Show one."""
-    return await _show(request, there, who, participant_id)
-
-
-@router.post("/participants/{participant_id}/event-types")
-async def open_event_types(
-    request: Request, there: Provided, who: Operating, participant_id: str
-) -> Response:
-    """Open exactly these event types to it."""
-    typed = await of_form(request)
-    patterns, reason = typed.text("patterns").split(), typed.text("reason")
-    try:
-        await participants.open_event_types(there, who, participant_id, patterns, reason=reason)
-    except InvalidInputError as wrong:
-        return await _show(request, there, who, participant_id, typed=typed, wrong={"patterns": wrong.reason})
-    return said.back(f"/participants/{participant_id}", "saved")
-
-
-@router.post("/participants/{participant_id}/contacts")
-async def add_contact(request: Request, there: Provided, who: Operating, participant_id: str) -> Response:
-    """Add somebody to be told of its endpoints' troubles."""
-    typed = await of_form(request)
-    try:
-        await participants.add_contact(there, who, participant_id, typed.text("email"))
-    except InvalidInputError as wrong:
-        return await _show(request, there, who, participant_id, typed=typed, wrong={"email": wrong.reason})
-    return said.back(f"/participants/{participant_id}", "saved")
-
-
-async def _show(
-    request: Request,
-    there: Services,
-    who: Principal,
-    participant_id: str,
-    *,
-    typed: Typed = NOTHING,
-    wrong: Mapping[str, str] | None = None,
-) -> Response:
-    """Show a participant; with what was ``typed`` into a form, and what is ``wrong`` with it, by field."""
     whole = await participants.get(there, who, participant_id)
     fares = await health.of(there, who, [one.id for one in whole.endpoints])
+    types = [one.name for one in await catalogue.types(there, who)]
     now = datetime.now(UTC)
     current = [one for one in whole.entitlements if one.valid_to is None or one.valid_to > now]
     return render.page(
         request,
         "operator/participant.html",
-        status=422 if wrong else 200,
         whole=whole,
         fares=fares,
         entitlements=current[:MOST_RESOURCES],
         owned=len(current),
         ended=len(whole.entitlements) - len(current),
-        patterns=typed.text("patterns")
-        if wrong and "patterns" in wrong
-        else "\n".join(whole.participant.event_types),
-        typed=typed,
-        wrong=wrong or {},
+        types=types,
+        opened=[name for name in types if whole.participant.is_entitled(name)],
     )
+
+
+async def _compose(
+    request: Request,
+    there: Services,
+    who: Principal,
+    typed: Typed,
+    *,
+    wrong: InvalidInputError | None = None,
+) -> Response:
+    return render.page(
+        request,
+        "operator/participant_new.html",
+        status=422 if wrong else 200,
+        organisations=await _organisations(there, who),
+        typed=typed,
+        wrong={} if wrong is None else {wrong.field: wrong.reason},
+    )
+
+
+def _organisation(typed: Typed, known: Collection[str]) -> str:
+    """Return whose a new participant is; a slip of the pen founds no organisation."""
+    name = typed.needed("organisation", "say whose it is")
+    if name not in known and not typed.ticked("founded"):
+        raise InvalidInputError("organisation", f"{name!r:.120} is not known; say so if it is new")
+    return name
+
+
+async def _organisations(there: Services, who: Principal) -> list[str]:
+    """Return the organisations that have a participant."""
+    return sorted({one.organisation_id for one in await participants.find(there, who)})

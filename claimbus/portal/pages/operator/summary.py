@@ -1,4 +1,9 @@
-"""Is everything reaching everybody? The overview in one sentence."""
+"""Is everything reaching everybody? The overview in one sentence.
+
+What is away, or stands still, is ``bad``; so are deliveries that were given up within the hour and are not on
+their way again: they reach nobody by themselves. Older ones are ``warn``, and so is an endpoint that is held:
+it gets what its queue keeps as soon as it answers.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
@@ -30,7 +35,7 @@ def summary(overview: Overview) -> Summary:
     if workers is not None and 0 < workers.active == len(workers.unattended):
         return _summary("bad", "; ".join(("no worker is running", *_waiting(overview))))
     if troubles := list(_troubles(overview)):
-        return _summary("warn", "; ".join(troubles))
+        return _summary("bad" if _given_up_lately(overview) else "warn", "; ".join(troubles))
     parts: dict[str, Part[Any]] = {
         "which endpoints are held": overview.held,
         "how many dead letters there are": overview.dead,
@@ -45,14 +50,28 @@ def summary(overview: Overview) -> Summary:
 def _troubles(overview: Overview) -> Iterator[str]:
     alone = 0 if overview.workers.found is None else len(overview.workers.found.unattended)
     held, dead = len(overview.held.found or ()), sum(one.count for one in overview.dead.found or ())
+    new = _given_up_lately(overview)
+    if new:
+        yield _letters(dead, new)
     if alone:
         yield f"no worker takes from {alone:,} {'endpoint' if alone == 1 else 'endpoints'}"
     if held:
         yield f"{held:,} {'endpoint is' if held == 1 else 'endpoints are'} held"
     if alone or held:
         yield from _waiting(overview)
-    if dead:
-        yield f"{dead:,} dead {'letter waits' if dead == 1 else 'letters wait'} for somebody"
+    if dead and not new:
+        yield _letters(dead, new)
+
+
+def _given_up_lately(overview: Overview) -> int:
+    return sum(one.last_hour for one in overview.dead.found or ())
+
+
+def _letters(count: int, new: int) -> str:
+    text = f"{'letter waits' if count == 1 else 'letters wait'} for somebody"
+    if new == count:
+        return f"{count:,} new dead {text}"
+    return f"{count:,} dead {text}" + (f", {new:,} of them new" if new else "")
 
 
 def _waiting(overview: Overview) -> Iterator[str]:

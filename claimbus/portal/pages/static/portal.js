@@ -35,9 +35,14 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   event.stopPropagation();
   const dialog = document.getElementById("ask");
+  const [no, yes] = dialog.querySelectorAll("button");
+  const isGrave = event.submitter?.classList.contains("danger") ?? false;
   dialog.querySelector("p").textContent = question;
+  yes.textContent = event.submitter?.textContent ?? "Go on";
+  yes.classList.toggle("danger", isGrave);
   dialog.returnValue = "no";
   dialog.showModal();
+  (isGrave ? no : yes).focus();
   dialog.addEventListener("close", () => {
     if (dialog.returnValue !== "yes") return;
     form.dataset.asked = "yes";
@@ -46,17 +51,38 @@ document.addEventListener("submit", (event) => {
   }, { once: true });
 }, true);
 
+// What was sent is not sent once more by a second click.
+document.addEventListener("submit", (event) => {
+  const { dataset, method } = event.target;
+  if (method !== "post") return;
+  if (dataset.sent) event.preventDefault();
+  dataset.sent = "yes";
+  setTimeout(() => delete dataset.sent, 5000);
+});
+
 // Server-sent events: each message is the HTML of its element. It is merged, so that focus and selection stay.
+// A page that nobody sees listens to none: being looked at is what keeps a session.
 for (const live of document.querySelectorAll("[data-live]")) {
-  const source = new EventSource(live.dataset.live);
-  source.onopen = () => live.classList.remove("stale");
-  source.onerror = () => {
-    live.classList.add("stale");
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
+  let source;
+  const again = () => fetch(location.href).then(({ status }) => (status < 500 ? location.reload() : Promise.reject())).catch(() => setTimeout(again, 5000));
+  const listen = () => {
+    source?.close();
+    if (document.hidden) return;
+    source = new EventSource(live.dataset.live);
+    source.onopen = () => live.classList.remove("stale");
+    source.onerror = () => {
+      live.classList.add("stale");
+      if (source.readyState === EventSource.CLOSED) setTimeout(again, 5000);
+    };
+    source.onmessage = ({ data }) => htmx.swap({ text: data, target: live, sourceElement: live, swap: "innerMorph" });
+    source.addEventListener("end", () => { source.close(); location.reload(); });
   };
-  source.onmessage = ({ data }) => htmx.swap({ text: data, target: live, sourceElement: live, swap: "innerMorph" });
-  source.addEventListener("end", () => { source.close(); location.reload(); });
+  document.addEventListener("visibilitychange", listen);
+  listen();
 }
+
+// What is away, or was asked for too often, is asked for again.
+for (const { dataset } of document.querySelectorAll("[data-again]")) setTimeout(() => location.reload(), 1000 * dataset.again);
 
 // On a narrow screen the menu is closed, until somebody opens it; on a wide one it cannot be closed.
 const narrow = matchMedia("(max-width: 899px)");
