@@ -101,13 +101,20 @@ async def browsing() -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def visiting(
-    browser: Browser, url: str, *, width: int = 1440, height: int = 900, scheme: Scheme = "light"
+    browser: Browser,
+    url: str,
+    *,
+    width: int = 1440,
+    height: int = 900,
+    scheme: Scheme = "light",
+    scripts: bool = True,
 ) -> AsyncIterator[Visit]:
     """A visitor without cookies. At the end no page may have done what none may."""
     context = await browser.new_context(
         ignore_https_errors=True,
         viewport={"width": width, "height": height},
         color_scheme=scheme,
+        java_script_enabled=scripts,
         reduced_motion="reduce",
         timezone_id="America/Los_Angeles",
     )

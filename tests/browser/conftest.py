@@ -11,7 +11,7 @@ from claimbus.cli.development import browser_program
 from tests.browser.browsing import browsing
 from tests.browser.seed import Town, settle
 from tests.browser.system import System, running
-from tests.services import management, required, vhost_url
+from tests.services import own_vhost, required
 
 HERE = Path(__file__).parent
 
@@ -33,13 +33,8 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture(scope="session")
 def vhosts() -> Iterator[list[str]]:
     """The URLs of two vhosts: one for those who only look, one for those who change something."""
-    names = [f"test-browser-{name}-{id(object()):x}" for name in ("town", "plain")]
-    for name in names:
-        management("PUT", f"/vhosts/{name}", {})
-        management("PUT", f"/permissions/{name}/guest", {"configure": ".*", "write": ".*", "read": ".*"})
-    yield [vhost_url(name) for name in names]
-    for name in names:
-        management("DELETE", f"/vhosts/{name}")
+    with own_vhost() as town, own_vhost() as plain:
+        yield [town, plain]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

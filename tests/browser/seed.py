@@ -124,7 +124,7 @@ async def settle(system: System) -> Town:
         for event in (
             HoldEvent(held.id, "held", now - 9 * hour, "5 failures in a row: 503"),
             HoldEvent(held.id, "released", now - 8.6 * hour, "a probe was delivered"),
-            HoldEvent(held.id, "held", now - 1.5 * hour, "5 failures in a row: connect timeout"),
+            HoldEvent(held.id, "held", now - 1.5 * hour, "connect: connection timed out"),
             HoldEvent(stopped.id, "disabled", now - 20 * hour, "answered 410 Gone"),
         ):
             holds.record(sql, event)
@@ -238,7 +238,7 @@ def _attempt(endpoint: Endpoint, at: datetime, trouble: str, dice: random.Random
             told = {"verdict": "rejected", "status": 422, "next": "retry in 5 s", "detail": "answered 422"}
         case "held":
             told |= {"verdict": "failed", "status": None, "next": "retry in 30 s"}
-            told["detail"] = "connect timeout after 5 s"
+            told["detail"] = "connect: connection timed out"
         case "html":
             told = {"verdict": "failed", "status": 502, "next": "retry in 5 s", "detail": HTML}
     event = new_id()

@@ -46,18 +46,30 @@ PAGES: Final = {
     "replay": Looked("/replays/{replay}", "operator", "replay"),
     "participants": Looked("/participants", "operator"),
     "participant": Looked("/participants/PGAE", "operator", "participant"),
+    "new participant": Looked("/participants/new", "operator"),
+    "a participant's event types": Looked("/participants/PGAE/event-types", "operator"),
+    "a participant's new resource": Looked("/participants/PGAE/own", "operator"),
+    "a participant's new contact": Looked("/participants/PGAE/tell", "operator"),
+    "groups by hour": Looked("/letters/groups?by=hour", "operator"),
     "journal": Looked("/journal", "operator"),
+    "journal's entries": Looked("/journal?type=market.%23", "operator"),
     "parked": Looked("/parked", "operator"),
     "notice": Looked("/notices/new", "operator", "notice"),
     "event types": Looked("/event-types", "operator"),
+    "retired type": Looked("/event-types/market.dam.closed", "operator"),
     "operator's audit": Looked("/audit", "operator"),
     "all endpoints": Looked("/endpoints", "operator"),
     "endpoints": Looked("/endpoints", "uaa", "endpoints", narrow="endpoints-375"),
+    "held endpoints": Looked("/endpoints?state=held", "uaa"),
     "new endpoint": Looked("/endpoints/new", "uaa", "new-endpoint"),
     "endpoint": Looked("/endpoints/{endpoint}", "uaa", "endpoint", narrow="endpoint-375"),
-    "held endpoint": Looked("/endpoints/{held}", "uaa"),
+    "held endpoint": Looked("/endpoints/{held}", "uaa", "held-endpoint"),
     "pending endpoint": Looked("/endpoints/{pending}", "uaa"),
     "deliveries": Looked("/deliveries", "uaa", "deliveries"),
+    "more filters": Looked("/deliveries?since=2026-01-01T00:00&verdict=failed", "uaa"),
+    "UAA's replays": Looked("/replays", "uaa"),
+    "recoveries": Looked("/recoveries", "uaa"),
+    "credentials": Looked("/credentials", "uaa"),
     "delivery": Looked("/deliveries/{refusing}/{message}", "operator", "delivery"),
     "UAA's groups": Looked("/letters/groups", "uaa"),
     "catalogue": Looked("/events", "uaa"),
@@ -212,7 +224,7 @@ async def _beyond(page: Page) -> list[str]:
 
 async def _unreachable(page: Page) -> list[str]:
     """Go through a page by the tabulator; return what it does not reach, and where one cannot see one is."""
-    # A field for a moment has a stop for each of its parts.
+    # A field for a moment or a day has a stop for each of its parts.
     stops: int = await page.evaluate(
         """() => {
             document.activeElement?.blur();
@@ -228,7 +240,7 @@ async def _unreachable(page: Page) -> list[str]:
                 if (outlineStyle === 'none' || parseFloat(outlineWidth) < 2) unseen.push(target);
                 left.delete(target);
             });
-            return left.size + 8 * document.querySelectorAll('[type=datetime-local]').length;
+            return left.size + 8 * document.querySelectorAll('[type=datetime-local], [type=date]').length;
         }"""
     )
     for _ in range(stops):
