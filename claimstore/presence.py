@@ -17,6 +17,9 @@ local worker, life = ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now + life + 1, '+inf')) do
+  redis.call('ZADD', KEYS[1], now + life, name) -- the clock was set back
+end
 redis.call('ZADD', KEYS[1], now + life, worker)
 redis.call('PEXPIRE', KEYS[1], life)
 return redis.call('ZRANGE', KEYS[1], 0, -1)

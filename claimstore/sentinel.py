@@ -6,6 +6,8 @@ works on, until somebody has reason to doubt it.
 """
 
 import asyncio
+import time
+from typing import Final
 
 from redis.asyncio.client import Redis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -21,6 +23,9 @@ from redis.exceptions import NoPermissionError
 from claimstore.addresses import Address, GivenTLS, Host, Settings, show
 from claimstore.lanes import Part
 from claimstore.server import Server
+
+BELIEVED: Final = 1.0
+"""Seconds for which a look at the sentinels counts."""
 
 
 class _Master(SentinelManagedConnection):
@@ -48,6 +53,7 @@ class Masters(SentinelConnectionPool):
     def __init__(self, address: Address, bounds: Settings) -> None:
         self._hosts = address.hosts
         self._asking = asyncio.Lock()
+        self._doubted = -BELIEVED
         # Asked one after the other, so that one that is alive gets its turn.
         within = bounds["socket_connect_timeout"] / (len(address.hosts) + 1)
         asking = address.sentinel_settings | bounds
@@ -77,7 +83,14 @@ class Masters(SentinelConnectionPool):
         return host, int(port)
 
     def doubt(self) -> None:
-        """Let no connection that there is be used again; what waits for an answer on one still gets it."""
+        """Let no connection that there is be used again; what waits for an answer on one still gets it.
+
+        Those of the last second are believed: of many claims that are missing, one has them renewed.
+        """
+        now = time.monotonic()
+        if now - self._doubted < BELIEVED:
+            return
+        self._doubted = now
         for connection in (*self._available_connections, *self._in_use_connections):
             connection.mark_for_reconnect()  # type: ignore[no-untyped-call]
 

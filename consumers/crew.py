@@ -23,7 +23,7 @@ _log = structlog.get_logger("claimbus.consumers.crew")
 
 
 class Crew:
-    """One worker's view of all workers. Until it has looked, it is alone."""
+    """One worker's view of all workers. Until it has entered, it has a share of nothing."""
 
     def __init__(
         self,
@@ -33,11 +33,11 @@ class Crew:
         able: Callable[[], bool],
         announce: Callable[[], Awaitable[None]],
     ) -> None:
-        """Begin with ``worker`` alone.
+        """Begin without having entered.
 
         ``able`` tells whether it could deliver anything at the moment, ``announce`` has the others look.
         """
-        self.workers = frozenset({worker})
+        self.workers = frozenset[str]()
         self._presence = presence
         self._worker = worker
         self._able = able

@@ -206,6 +206,8 @@ class Quarantine:
         except TopologyError as failed:
             _log.error("nothing recovered", endpoint=endpoint.id, reason=str(failed), next="try again")
             return
+        # Once more: whoever made the queue again may have died before it had the workers begin anew.
+        await self._database.run(lambda sql: endpoints.renew(sql, endpoint.id))
         await self._quarantined.remove(endpoint.id)
         _log.warning("queue is bound again", endpoint=endpoint.id, recovered=recovered)
 

@@ -136,14 +136,15 @@ class Roster:
         version = endpoint.revision, endpoint.signing_secrets(datetime.now(UTC))
         share = self._crew.share(endpoint) if _receives(endpoint) else None
         lanes = self._lanes.get(endpoint.id, [])
-        if self._versions.get(endpoint.id) != version:
-            if hanging and not await self._provision.is_bound(endpoint):
-                return
-            await self._provision.give(endpoint.id, anew=anew)
-        elif bool(lanes) == (share is not None):
+        changed = self._versions.get(endpoint.id) != version
+        if not changed and bool(lanes) == (share is not None):
             if share is not None:
                 self._retune(lanes, share)
             return
+        if hanging and (changed or share is not None) and not await self._provision.is_bound(endpoint):
+            return
+        if changed:
+            await self._provision.give(endpoint.id, anew=anew)
         await self._replace(endpoint, share)
         self._versions[endpoint.id] = version
 
@@ -151,14 +152,23 @@ class Roster:
         """Have an endpoint's lanes go by a share; one that has another worker's turn gives way to it."""
         for number, lane in enumerate(lanes):
             lane.retune(share)
-            if lane.endpoint.ordered and lane.served and share.place > 0:
+            is_ordered = lane.endpoint.ordered and lane.generation == lane.endpoint.generation
+            if is_ordered and lane.served and share.place > 0:
                 lanes[number] = behind = Lane(lane.endpoint, lane.generation, self._yard, share)
                 self._ending(self._give_way(lane, behind))
 
     async def _give_way(self, lane: Lane, behind: Lane) -> None:
-        """Go on until ``behind`` stands by, behind the worker that is wanted, and then stop."""
-        await self._join(behind)
-        await lane.close(grace=self._grace)
+        """Go on until ``behind`` stands by, and then stop.
+
+        Should the worker that is wanted join later still, ``behind`` gives way in turn.
+        """
+        try:
+            await self._join(behind)
+        except ClaimbusError:
+            self._versions[lane.endpoint.id] = _NONE
+            raise
+        finally:
+            await lane.close(grace=self._grace)
 
     async def _replace(self, endpoint: Endpoint, share: Share | None) -> None:
         older = await self._provision.older_queues(endpoint)
@@ -167,11 +177,15 @@ class Roster:
         if share is not None:
             generations = (*older, endpoint.generation)
             new = [Lane(endpoint, generation, self._yard, share) for generation in generations]
-            for lane in new:
-                if endpoint.ordered:
-                    self._ending(self._join(lane))
-                else:
-                    await lane.open()
+            try:
+                for lane in new:
+                    if endpoint.ordered:
+                        self._ending(self._join(lane))
+                    else:
+                        await lane.open()
+            except BaseException:
+                self._close(new)
+                raise
         self._close(self._lanes.pop(endpoint.id, []))
         if new:
             self._lanes[endpoint.id] = new
@@ -196,24 +210,32 @@ class Roster:
     async def _clear_older(self, found: Mapping[str, Endpoint]) -> None:
         """Empty the queues of earlier generations, and delete each once nobody has anything of it."""
         for endpoint_id, generation in sorted(self._older):
-            endpoint, queue = found.get(endpoint_id), endpoint_queue(endpoint_id, generation)
-            counts = (await self._provision.counts([queue])).get(queue)
-            lanes = self._lanes.get(endpoint_id, [])
-            mine = next((lane for lane in lanes if lane.generation == generation), None)
-            if counts is None or endpoint is None:
-                self._older.discard((endpoint_id, generation))
-                if mine is not None:
-                    lanes.remove(mine)
-                    self._close([mine])
-            elif counts.messages or (mine is not None and mine.unacked):
-                if mine is None and lanes:
-                    lanes.append(mine := Lane(endpoint, generation, self._yard, lanes[0].share))
-                    await mine.open()
-            elif mine is not None:
+            try:
+                await self._clear(endpoint_id, generation, found.get(endpoint_id))
+            except ClaimbusError as failed:  # another worker was faster, or it cannot be done now
+                reason = str(failed)
+                _log.warning("older queue not cleared", endpoint=endpoint_id, reason=reason, next="try again")
+
+    async def _clear(self, endpoint_id: str, generation: int, endpoint: Endpoint | None) -> None:
+        queue = endpoint_queue(endpoint_id, generation)
+        counts = (await self._provision.counts([queue])).get(queue)
+        lanes = self._lanes.get(endpoint_id, [])
+        mine = next((lane for lane in lanes if lane.generation == generation), None)
+        if counts is None or endpoint is None:
+            self._older.discard((endpoint_id, generation))
+            if mine is not None:
                 lanes.remove(mine)
-                await asyncio.gather(*self._close([mine]))
-            elif not counts.consumers:
-                await self._remove(endpoint, [generation])
+                self._close([mine])
+        elif counts.messages or (mine is not None and mine.unacked):
+            if mine is None and lanes:
+                mine = Lane(endpoint, generation, self._yard, lanes[0].share)
+                await mine.open()
+                lanes.append(mine)
+        elif mine is not None:
+            lanes.remove(mine)
+            await asyncio.gather(*self._close([mine]))
+        elif not counts.consumers:
+            await self._remove(endpoint, [generation])
 
     async def _remove_leftovers(self) -> None:
         """Delete what is left of endpoints that were removed while no worker ran."""

@@ -166,10 +166,13 @@ class Worker:
         control = await listen(self._services.consuming, self._heard)
         watches: list[asyncio.Task[None]] = []
         try:
+            await self._heed_dates()
+            await self._roster.reconcile(
+                anew=True
+            )  # queues and bindings; its share of lanes once it is there
             await self._crew.enter()
             watches.append(asyncio.create_task(self._crew.watch(self._changed.set)))
-            await self._heed_dates()
-            await self._roster.reconcile(anew=True)
+            await self._roster.reconcile()
             watches += [
                 asyncio.create_task(watch)
                 for watch in (self._keep_reconciled(), self._keep_watch(), self._retention.run())

@@ -54,9 +54,12 @@ def test_every_server_keeps_its_data_in_a_volume(services: dict[str, dict[str, A
         assert any(volume.startswith(f"{name}:/") for volume in services[name]["volumes"])
 
 
-def test_ports_are_published_on_the_loopback_interface_only(services: dict[str, dict[str, Any]]) -> None:
-    for service in services.values():
-        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+def test_but_for_the_portal_ports_are_published_on_the_loopback_interface_only(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    for name, service in services.items():
+        if name != "portal":  # which speaks TLS
+            assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
 
 
 @pytest.mark.parametrize("secret", SECRETS)

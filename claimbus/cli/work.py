@@ -24,11 +24,18 @@ from claimbus.cli.wiring.mail import open_contacts
 from claimbus.cli.wiring.worker import open_worker
 from claimbus.deadletters.attendant import Attendant
 from claimbus.events.errors import ConfigurationError
+from claimstore.presence import LIFE
 from consumers.metrics import Metrics
 
 NUMBER: Final = "CLAIMBUS_WORKER_NUMBER"
 RESTART_AFTER: Final = 1.0
 """Seconds until a worker process that died is started again."""
+
+OFTEN: Final = 60.0
+"""Seconds within which one that dies a second time is started no sooner than the others have forgotten it.
+
+Until then they leave it its share of the endpoints; one that dies again and again would keep that from all.
+"""
 
 _log = structlog.get_logger("claimbus.cli.work")
 
@@ -129,12 +136,22 @@ def supervise(processes: int) -> int:
     signal.signal(signal.SIGINT, stop)
     with tempfile.TemporaryDirectory() as directory:
         workers = [_start(number, Path(directory)) for number in range(processes)]
+        died: dict[int, float] = {}
+        due: dict[int, float] = {}
         while not stopping:
             time.sleep(0.2)
+            now = time.monotonic()
             for number, worker in enumerate(workers):
-                if worker.poll() is not None:
-                    _log.error("worker died", number=number, code=worker.returncode, next="start it anew")
-                    time.sleep(RESTART_AFTER)
+                if worker.poll() is None:
+                    continue
+                if number not in due:
+                    often = now - died.get(number, now - OFTEN) < OFTEN
+                    pause = LIFE.total_seconds() if often else RESTART_AFTER
+                    died[number], due[number] = now, now + pause
+                    next_ = f"start it anew in {pause:.0f} s"
+                    _log.error("worker died", number=number, code=worker.returncode, next=next_)
+                elif now >= due[number]:
+                    del due[number]
                     workers[number] = _start(number, Path(directory))
         for worker in workers:
             worker.terminate()

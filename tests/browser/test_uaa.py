@@ -82,7 +82,7 @@ async def test_from_a_held_endpoint_to_all_that_it_missed(browser: Browser, plai
     receiver.secrets = (endpoint.secrets[0].value,)
     await plain.provide(endpoint)
     for day in range(EVENTS):
-        await plain.close_market(200 + day)
+        await plain.close_market(700 + day)
     async with visiting(browser, plain.url) as visit:
         page = await visit.log_in(plain.token("Hal Held", Role.UAA, organisation="Held Example"))
         await page.get_by_label("State").select_option("held")

@@ -42,6 +42,17 @@ async def test_who_falls_silent_is_forgotten_and_who_does_not_stays(connection: 
     await eventually(alone)
 
 
+async def test_a_clock_that_was_set_back_keeps_no_dead_worker_alive(connection: Connection) -> None:
+    presence = Presence(connection, life=timedelta(milliseconds=200))
+    await connection.ask("ZADD", f"{connection.prefix}workers", 2**50, "dead")
+
+    async def alone() -> bool:
+        return await presence.note("alive") == {"alive"}
+
+    assert not await alone()
+    await eventually(alone)
+
+
 async def test_nothing_is_left_when_all_are_silent(connection: Connection) -> None:
     presence = Presence(connection, life=timedelta(milliseconds=100))
     await presence.note("dead")

@@ -235,7 +235,7 @@ class TestView:
         async with await Connection.open(redis.url, answer_within=1.0) as connection:
             presence = Presence(connection, life=timedelta(seconds=1))
             crew = Crew(presence, "us", able=lambda: True, announce=unheard)
-            assert crew.workers == {"us"}, "alone until it has looked"
+            assert crew.workers == set(), "no share of anything before it has entered"
             await presence.note("other")
             assert await crew.look()
             assert crew.workers == {"us", "other"}

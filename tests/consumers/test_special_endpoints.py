@@ -191,15 +191,19 @@ async def test_a_large_body_arrives_whole(house: House) -> None:
     assert receiver.received[0].verified
 
 
-async def test_a_change_of_order_moves_the_queue_without_a_loss(house: House) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+async def test_a_change_of_order_moves_the_queue_without_a_loss(house: House, workers: int) -> None:
+    """And without the loss of a worker: several find at once that the older queue is empty."""
     house.participant("AAA1")
     endpoint, receiver = await house.endpoint("AAA1", behaviour=Behaviour(kind="slow", seconds=0.02))
-    await house.worker(reconcile_every=timedelta(milliseconds=300))
+    for _ in range(workers):
+        await house.worker(reconcile_every=timedelta(milliseconds=300))
     sent = await house.publish(count=50)
     await house.change(endpoint, ordered=True)
     sent += await house.publish(count=20)
     await eventually(lambda: {one.header("webhook-id") for one in receiver.received} == set(sent))
     await eventually(lambda: house.has_no_queue(endpoint))
+    await house.stop_workers()
 
 
 def accepted_when(receiver: Receiver, count: int) -> list[int] | None:

@@ -104,12 +104,13 @@ async def test_nobody_takes_from_an_endpoint_only_once_workers_had_time_to(porta
         seeding.endpoint(portal, name=name, url=f"https://{name}.invalid/")
         for name in ("old", "new", "turned")
     )
-    hour_ago = milliseconds(datetime.now(UTC) - timedelta(hours=1))
+    now = datetime.now(UTC)
+    hour_ago = now - timedelta(hours=1)
+    dated = text("UPDATE endpoints SET created_at = :created, verified_at = :verified WHERE id = :id")
     with portal.services.database.transaction() as sql:
-        aged = "UPDATE endpoints SET created_at = :then, verified_at = :then WHERE id = :id"
-        sql.execute(text(aged), {"then": hour_ago, "id": old.id})
-        verified_now = "UPDATE endpoints SET created_at = :then WHERE id = :id"
-        sql.execute(text(verified_now), {"then": hour_ago, "id": turned.id})
+        for one, *moments in ((old, hour_ago, hour_ago), (new, now, now), (turned, hour_ago, now)):
+            created, verified = map(milliseconds, moments)
+            sql.execute(dated, {"id": one.id, "created": created, "verified": verified})
     workers = (await overview.now(portal.services, OPERATOR)).workers.found
     assert workers is not None
     assert [one.name for one in workers.unattended] == ["old"]
