@@ -87,7 +87,7 @@ async def _publish(
 ) -> None:
     event = await database.read(lambda sql: parked.event(sql, message_id, audience))
     await producer.publish(event)
-    await database.run(lambda sql: parked.mark_released(sql, [message_id], act))
+    await database.run(lambda sql: parked.mark_released(sql, [message_id], act, to=audience))
 
 
 def _chosen(waiting: Collection[Parked], ids: Collection[str] | None) -> list[Parked]:

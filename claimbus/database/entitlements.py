@@ -15,6 +15,7 @@ from claimbus.database import audit, names, participants
 from claimbus.database.audit import Act, Subject
 from claimbus.database.errors import NotFoundError
 from claimbus.database.schema import entitlements, milliseconds
+from claimbus.database.schema import participants as participants_table
 from claimbus.database.statements import portions
 from claimbus.events.errors import InvalidInputError
 from claimbus.events.event import format_time
@@ -134,10 +135,32 @@ def put(connection: Connection, wanted: Iterable[Entitlement], act: Act) -> tupl
     return len(added), len(changed)
 
 
+def must_not_overlap(connection: Connection, wanted: Entitlement, *, new: bool = False) -> None:
+    """Raise InvalidInputError if its participant owns the resource within this time by another one already.
+
+    What begins at the same moment is the one that would be changed; or, if it is ``new``, another one, too.
+    The participant is locked, so that of two at once the second one sees the first.
+    """
+    whose = select(participants_table.c.id).filter_by(id=wanted.participant_id)
+    connection.execute(whose.with_for_update(key_share=True))
+    there = find(connection, participant_id=wanted.participant_id, resource_id=wanted.resource_id)
+    if any(_overlap(wanted, one) for one in there if new or one.key != wanted.key):
+        raise InvalidInputError("resource_id", "it owns that within this time already; end that first")
+
+
 def close(connection: Connection, open_ones: Iterable[Entitlement], act: Act) -> int:
     """End these at the act's moment, or at their beginning if that is later; return how many changed."""
     ended = [replace(one, valid_to=max(act.at, one.valid_from)) for one in open_ones]
     return put(connection, ended, act)[1]
+
+
+def _overlap(one: Entitlement, other: Entitlement) -> bool:
+    """Tell whether both hold at one moment."""
+    begins, ends = (
+        max(one.key[2], other.key[2]),
+        [end for end in (one.end_ms, other.end_ms) if end is not None],
+    )
+    return all(begins < end for end in ends)
 
 
 def _holds(at: datetime) -> ColumnElement[bool]:

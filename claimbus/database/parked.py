@@ -76,13 +76,16 @@ def event(connection: Connection, message_id: str, audience: Audience) -> Event:
     return Event.from_attributes(row["attributes"], row["body"], audience)
 
 
-def mark_released(connection: Connection, message_ids: Collection[str], act: Act) -> int:
-    """Note who let these events go out, and when; return how many were still waiting."""
+def mark_released(
+    connection: Connection, message_ids: Collection[str], act: Act, *, to: Collection[str]
+) -> int:
+    """Note who let these events go out, when, and to which participants; return how many still waited."""
     column = parked_events.c
+    told: audit.State = {"to": sorted(to)}
     released = 0
     for message_id in message_ids:
         waiting = update(parked_events).where(column.message_id == message_id, column.released_at.is_(None))
         if connection.execute(waiting.values(released_at=act.at, released_by=act.actor)).rowcount:
-            audit.append(connection, act, "released", Subject("parked event", message_id))
+            audit.append(connection, act, "released", Subject("parked event", message_id), after=told)
             released += 1
     return released

@@ -10,19 +10,31 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from sqlalchemy import BigInteger, Connection, RowMapping, delete, literal, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    delete,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 
+from claimbus.database.audit import Act
 from claimbus.database.errors import DuplicateError, NotFoundError
 from claimbus.database.page import Page, whole_numbers
 from claimbus.database.schema import milliseconds, recoveries
 from claimbus.database.statements import insert_new
+from claimbus.events.errors import InvalidInputError
 
 LOST: Final = timedelta(seconds=30)
 """How old the last sign of a running one may be: portals' clocks may differ, and a database may be slow."""
 
 WHY_LOST: Final = "the portal that ran it stopped; what was not sent may be recovered again"
 
-State = Literal["running", "done", "failed"]
+State = Literal["running", "done", "failed", "stopped"]
 
 _column: Final = recoveries.c
 
@@ -31,8 +43,9 @@ _column: Final = recoveries.c
 class Recovery:
     """A recovery as it is now: ``read`` of ``total`` journal entries (0 until it is known).
 
-    ``recovered`` has the figures once it is ``done``; ``why`` tells what broke off one that ``failed``: what
-    was not sent by then may be recovered again. Its portal gave its last sign at ``beat_at``.
+    ``recovered`` has the figures once it is ``done``; ``why`` tells what broke off one that ``failed``, or
+    who ``stopped`` it: what was not sent by then may be recovered again. Its portal gave its last sign at
+    ``beat_at``.
     """
 
     id: str
@@ -66,16 +79,29 @@ def begin(connection: Connection, recovery: Recovery) -> None:
 
 
 def beat(connection: Connection, recovery_id: str, *, read: int, total: int, now: datetime) -> bool:
-    """Tell how far one is, and that its portal lives. False for one that counts as failed: give it up."""
-    lives = (_column.state == "running") & (_column.beat_at > now - LOST)
+    """Tell how far one is, and that its portal lives. False for one that was stopped or lost: give it up."""
+    lives = _lives(now)
     values = {"read": read, "total": total, "beat_at": now}
     return bool(
         connection.execute(update(recoveries).where(_column.id == recovery_id, lives).values(values)).rowcount
     )
 
 
+def stop(connection: Connection, recovery_id: str, act: Act) -> None:
+    """Stop one, whatever portal runs it: that gives it up at its next `beat`.
+
+    Raises NotFoundError, and InvalidInputError for one that has ended.
+    """
+    values = {"state": "stopped", "ended_at": act.at, "why": f"stopped by {act.actor}"}
+    running = update(recoveries).where(_column.id == recovery_id, _lives(act.at))
+    if not connection.execute(running.values(values)).rowcount:
+        raise InvalidInputError(
+            "recovery", f"does not run any more: it is {get(connection, recovery_id).state}"
+        )
+
+
 def end(connection: Connection, ended: Recovery) -> None:
-    """Tell how one ended, unless it was given up for lost meanwhile."""
+    """Tell how one ended, unless it was stopped or given up for lost meanwhile."""
     names = ("state", "ended_at", "read", "total", "recovered", "why")
     running = update(recoveries).where(_column.id == ended.id, _column.state == "running")
     connection.execute(running.values({name: getattr(ended, name) for name in names}))
@@ -121,6 +147,10 @@ def forget(connection: Connection, before: datetime, *, limit: int = 5000) -> in
     """
     old = select(_column.id).where(_column.begun_at < before, _column.beat_at < before).limit(limit)
     return connection.execute(delete(recoveries).where(_column.id.in_(old))).rowcount
+
+
+def _lives(now: datetime) -> ColumnElement[bool]:
+    return (_column.state == "running") & (_column.beat_at > now - LOST)
 
 
 def _recovery(row: RowMapping, now: datetime) -> Recovery:

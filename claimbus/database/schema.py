@@ -423,7 +423,7 @@ recoveries = Table(
     Column("total", BigInteger, nullable=False),
     Column("recovered", JSON(none_as_null=True)),
     Column("why", String, nullable=False),
-    CheckConstraint("state IN ('running', 'done', 'failed')", "state"),
+    CheckConstraint("state IN ('running', 'done', 'failed', 'stopped')", "state"),
     Index("ix_recoveries_begun_at", "begun_at", "id"),
     Index("ix_recoveries_endpoint_id", "endpoint_id", "begun_at", "id"),
 )

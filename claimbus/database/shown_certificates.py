@@ -34,14 +34,14 @@ def note(connection: Connection, shown: Collection[Shown], now: datetime) -> Non
             select(subject, certificates.c.id).where(subject.in_(some), certificates.c.revoked_at.is_(None))
         )
     }
-    rows = [
+    rows = [  # in one order, whoever notes them: two portals would lock each other's rows for ever
         {
             "fingerprint": one.fingerprint,
             "certificate_id": known[one.subject],
             "ends_at": one.ends_at,
             "shown_at": one.shown_at,
         }
-        for one in shown
+        for one in sorted(shown)
         if one.subject in known
     ]
     if rows:

@@ -66,16 +66,20 @@ class Trust:
     async def note(self) -> None:
         """Note in the database which certificates were shown since the last time.
 
-        Raises DatabaseUnavailableError; those of this time are not noted then.
+        Raises DatabaseUnavailableError; those of this time are noted the next time then.
         """
-        now, shown = datetime.now(UTC), [*self._shown.items()]
-        self._shown.clear()
+        now, shown = datetime.now(UTC), self._shown
+        self._shown = {}
         if shown:
             rows = [
                 Shown(sha256(der).hexdigest(), found.certificate.subject, found.until, now)
-                for der, found in shown
+                for der, found in shown.items()
             ]
-            await self._database.run(lambda sql: shown_certificates.note(sql, rows, now))
+            try:
+                await self._database.run(lambda sql: shown_certificates.note(sql, rows, now))
+            except UnavailableError:
+                self._shown = shown | self._shown
+                raise
 
     async def keep_fresh(self) -> None:
         """Read the authorities and note what was shown, now and again and again, until cancelled."""

@@ -165,10 +165,13 @@ async def test_a_dialog_is_opened_left_and_answered_by_keyboard(uaa: Visit, town
     assert await pause.evaluate("element => element === document.activeElement")
     await page.keyboard.press("Enter")
     await dialog.wait_for()
+    await dialog.get_by_label("Why").fill("the desk moves")
     await page.keyboard.press("Enter")
     await page.get_by_text("Paused. Its queue keeps everything that comes.").wait_for()
     await page.get_by_role("button", name="Resume").click()
     await page.get_by_text("It goes on.").wait_for()
+    await uaa.open("/audit")
+    await page.get_by_text("the desk moves").first.wait_for()
 
 
 async def test_the_menu_is_folded_where_it_is_narrow_and_always_there_where_it_is_wide(uaa: Visit) -> None:

@@ -138,3 +138,33 @@ def test_owners_are_those_whose_span_holds_the_moment(
         assert entitlements.owners(connection, ["R1", "R2"], at) == found
         connection.rollback()
     assert found == {resource: frozenset(owners) for resource, owners in wanted.items()}
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "refused"),
+    [
+        (NEW_YEAR - DAY, None, True),
+        (NEW_YEAR - DAY, NEW_YEAR + MS, True),
+        (SUMMER - MS, SUMMER + DAY, True),
+        (NEW_YEAR + DAY, SUMMER - DAY, True),
+        (NEW_YEAR - DAY, NEW_YEAR, False),
+        (SUMMER, None, False),
+        (NEW_YEAR, SUMMER + DAY, False),  # the same one, with another end
+    ],
+)
+def test_a_participant_owns_a_resource_once_at_a_time(
+    two: Database, act: Act, begins: datetime, ends: datetime | None, *, refused: bool
+) -> None:
+    wanted = Entitlement("GEYSER_1", "PGAE", begins, ends)
+    with two.transaction() as connection:
+        entitlements.put(connection, [Entitlement("GEYSER_1", "PGAE", NEW_YEAR, SUMMER)], act)
+        entitlements.must_not_overlap(connection, Entitlement("GEYSER_1", "SCE1", begins, ends), new=True)
+        entitlements.must_not_overlap(connection, Entitlement("GEYSER_2", "PGAE", begins, ends), new=True)
+        if refused:
+            with pytest.raises(InvalidInputError, match="resource_id: it owns that within this time already"):
+                entitlements.must_not_overlap(connection, wanted)
+        else:
+            entitlements.must_not_overlap(connection, wanted)
+        if refused or begins == NEW_YEAR:
+            with pytest.raises(InvalidInputError):
+                entitlements.must_not_overlap(connection, wanted, new=True)

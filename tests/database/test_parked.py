@@ -40,18 +40,21 @@ def test_parking_again_is_parking_once(database: Database) -> None:
         assert [one.parked_at for one in parked.find(connection).rows] == [NOON + MINUTE, NOON]
 
 
-def test_a_release_says_who_and_when_and_happens_once(database: Database) -> None:
+def test_a_release_says_who_when_and_to_whom_and_happens_once(database: Database) -> None:
     jane, john = Act("jane", "owner found", NOON + MINUTE), Act("john", at=NOON + 2 * MINUTE)
     with database.transaction() as connection:
         parked.park(connection, [("NOBODYS_1", EVENT)], NOON)
-        assert parked.mark_released(connection, [EVENT.identity, "evt_unknown"], jane) == 1
-        assert parked.mark_released(connection, [EVENT.identity], john) == 0
+        assert (
+            parked.mark_released(connection, [EVENT.identity, "evt_unknown"], jane, to={"SCEC", "PGAE"}) == 1
+        )
+        assert parked.mark_released(connection, [EVENT.identity], john, to=["PGAE"]) == 0
         assert parked.park(connection, [("NOBODYS_1", EVENT)], NOON) == 0
         assert parked.find(connection).rows == ()
         (found,) = parked.find(connection, released=True).rows
         (entry,) = audit.find(connection, kind="parked event").rows
     assert (found.released_by, found.released_at) == ("jane", NOON + MINUTE)
     assert (entry.actor, entry.action, entry.reason) == ("jane", "released", "owner found")
+    assert entry.after == {"to": ["PGAE", "SCEC"]}
 
 
 def test_pages_follow_one_another(database: Database) -> None:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from claimbus.database import Database, DuplicateError, NotFoundError, recoveries
+from claimbus.database.audit import Act
 from claimbus.database.recoveries import LOST, WHY_LOST, Recovery
 from claimbus.events.errors import InvalidInputError
 
@@ -46,6 +47,22 @@ def test_how_far_one_is_and_how_it_ended_is_told_to_everybody(database: Database
         assert recoveries.get(connection, begun.id) == replace(ended, beat_at=later)
         with pytest.raises(NotFoundError):
             recoveries.get(connection, "rv_none")
+
+
+def test_one_that_is_stopped_lives_no_more_and_stays_stopped(database: Database) -> None:
+    begun, act = recovery(), Act("jane", "wrong day")
+    with database.transaction() as connection:
+        recoveries.begin(connection, begun)
+        recoveries.stop(connection, begun.id, act)
+        assert not recoveries.beat(connection, begun.id, read=3, total=9, now=begun.begun_at + SECOND)
+        recoveries.end(connection, replace(begun, state="failed", ended_at=act.at, why="something else"))
+        found = recoveries.get(connection, begun.id)
+        assert (found.state, found.why) == ("stopped", "stopped by jane")
+        with pytest.raises(InvalidInputError, match="does not run any more: it is stopped"):
+            recoveries.stop(connection, begun.id, act)
+        with pytest.raises(NotFoundError):
+            recoveries.stop(connection, "rv_none", act)
+        recoveries.begin(connection, recovery("rv_two"))
 
 
 async def test_of_those_begun_at_once_for_an_endpoint_one_runs(database: Database) -> None:

@@ -151,6 +151,11 @@ WRITES: Final = (
             Entry("recovered", "endpoint", "{endpoint_id}"),
         ),
     ),
+    Call(
+        "POST /v1/recoveries/{recovery_id}/stop",
+        {},
+        (Entry("recovery stopped", "endpoint", "{recovering_id}"),),
+    ),
     Call("POST /v1/deadletters/preflight", _LETTER, takes_reason=False),
     Call("POST /v1/deadletters/replay", _LETTER, (Entry("created", "replay", "{answer[id]}"),)),
     _DISCARD,

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from claimbus.cli.ports import PortRange
 from claimbus.cli.settings import Settings
-from claimbus.database import endpoints, entitlements, parked, participants, replays
+from claimbus.database import endpoints, entitlements, parked, participants, recoveries, replays
 from claimbus.database.access import Role
 from claimbus.database.audit import Act
 from claimbus.database.entitlements import Entitlement
+from claimbus.database.recoveries import Recovery
 from tests.deadletters.stage import event
 from tests.portal import seeding
 from tests.portal.asking import Program, asking
@@ -67,6 +68,8 @@ class Scene:
         """Put new things in the place of those that may be used up: each request is to find its own."""
         number, portal = next(self._numbers), self.portal
         at = seeding.endpoint(portal, OWNER, f"{MARK} {number}", url=self.url, ca_pem=self.ca_pem)
+        recovering = seeding.endpoint(portal, OWNER, f"{MARK} recovering {number}")
+        running = _running(f"rv_{number}", recovering.id)
         body = f'{{"text": "{BODY}"}}'.encode()
         there = seeding.cemetery(portal)
         dead, lined_up, delivered = (event(OWNER, body=body) for _ in range(3))
@@ -87,6 +90,7 @@ class Scene:
         with portal.services.database.transaction() as sql:
             endpoints.change(sql, at.id, Act("kay", WHY), timeout_s=2.0)
             job = replays.create(sql, [other.id], Act("kay", WHY), selection={}, rate=None, canary=False)
+            recoveries.begin(sql, running)
             parked.park(sql, [(f"{MARK}_RESOURCE", waiting)], ACT.at)
             participants.add_contact(sql, ORGANISATION, f"{MARK}{number}@contacts.example", ACT)
             entitlements.put(sql, [Entitlement(f"{MARK}_{number}", OWNER, BEGAN)], ACT)
@@ -97,6 +101,8 @@ class Scene:
             "claim_id": ticket.claim_id,
             "letter_id": letter.id,
             "replay_id": job.id,
+            "recovery_id": running.id,
+            "recovering_id": recovering.id,
             "parked_id": waiting.identity,
             "resource_id": f"RESOURCE_{number}",
             "ending_id": f"{MARK}_{number}",
@@ -107,6 +113,24 @@ class Scene:
             "word": "".join("abcdefghij"[int(digit)] for digit in str(number)),
             "url": self.url,
         }
+
+
+def _running(id_: str, endpoint_id: str) -> Recovery:
+    """A recovery that no portal runs, though it gives signs for an hour."""
+    now = datetime.now(UTC)
+    return Recovery(
+        id=id_,
+        endpoint_id=endpoint_id,
+        participant_id=OWNER,
+        actor="kay",
+        reason=WHY,
+        since=BEGAN,
+        until=None,
+        type=None,
+        everything=False,
+        begun_at=now,
+        beat_at=now + timedelta(hours=1),
+    )
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from claimbus.cli.settings import Settings
 from claimbus.database.access import Principal, Role
 from claimbus.events.errors import UnavailableError
 from claimbus.portal.desk import deliveries, endpoints, holding, rates
+from claimbus.portal.desk.endpoints import New, Outcome
 from claimbus.portal.desk.rates import Buckets, TooOftenError
 from claimbus.portal.problems import ForbiddenError
 from tests.claimstore.private import PrivateRedis
@@ -198,3 +199,21 @@ def test_no_bucket_gives_more_than_it_held_and_got(moments: list[float], rate: f
         if wait:
             assert buckets.take("key", rate, full, now + wait + 1e-6) == 0
             return
+
+
+async def test_a_webhook_whose_verification_breaks_off_is_there_with_its_secret(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portal.participant("PGAE")
+
+    async def cut_short(*_: object) -> Outcome:
+        raise UnavailableError("away")
+
+    monkeypatch.setattr(endpoints, "verified", cut_short)
+    url = "https://8.8.8.8/hook"
+    new = New(participant_id="PGAE", kind="webhook", settings={"name": "one", "url": url})
+    outcome = await endpoints.add(portal.services, OPERATOR, new)
+    assert outcome.endpoint.state == "pending"
+    assert outcome.late == endpoints.NOT_VERIFIED
+    there = await endpoints.get(portal.services, OPERATOR, outcome.endpoint.id)
+    assert outcome.secret == there.secrets[0].value

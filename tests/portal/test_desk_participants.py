@@ -51,3 +51,19 @@ async def test_a_contact_is_told_until_somebody_of_the_organisation_removes_it(p
     with portal.services.database.snapshot() as sql:
         (entry,) = audit.find(sql, kind="contact", object_id="a@both.example", limit=1).rows
     assert (entry.action, entry.actor, entry.reason) == ("removed", "kay", "left")
+
+
+async def test_what_is_owned_within_that_time_already_is_refused_to_programs_too(portal: Portal) -> None:
+    portal.participant("PGAE")
+    path = "/v1/participants/PGAE/entitlements/GEYSER_1"
+    async with asking(portal, portal.token(Role.OPERATOR)) as program:
+        for begins, ends, status in (
+            ("2026-01-01T00:00:00Z", None, 200),
+            ("2026-02-01T00:00:00Z", None, 422),
+            ("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z", 200),
+            ("2026-02-01T00:00:00Z", None, 200),
+            ("2026-01-01T00:00:00Z", None, 422),
+        ):
+            got = await program.ask("PUT", path, {"valid_from": begins, "valid_to": ends})
+            assert got.status == status, got.body
+            assert status == 200 or "resource_id" in got.body.decode()

@@ -20,8 +20,8 @@ from claimbus.events.event import format_time
 from claimbus.portal.desk import backlog, endpoints, rates, recoveries
 from claimbus.portal.desk.endpoints import New
 from claimbus.portal.desk.rates import TooOftenError
-from claimbus.portal.desk.recoveries import Recovery
-from claimbus.portal.problems import ForbiddenError
+from claimbus.portal.desk.recoveries import EACH, Recovery, TooManyError
+from claimbus.portal.problems import ForbiddenError, problem_of
 from tests.portal import seeding
 from tests.portal.asking import asking
 from tests.portal.portals import Got, Portal, open_portal
@@ -228,3 +228,50 @@ async def test_what_cannot_be_recovered_names_the_argument(portal: Portal) -> No
         with pytest.raises(InvalidInputError) as wrong:
             await recoveries.start(portal.services, OPERATOR, at.id, since, until=until, type_=type_)
         assert wrong.value.field == field
+
+
+async def test_any_portal_stops_a_recovery_and_the_one_that_runs_it_gives_up(
+    portal: Portal, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    slow = settings.model_copy(update={"replay_rate": 0.1})
+    async with open_portal(slow, tmp_path / "other") as other:
+        at, hour_ago = await receiving(other), datetime.now(UTC) - timedelta(hours=1)
+        portal.participant("SCEC")
+        id_ = await recoveries.start(other.services, OPERATOR, at.id, hour_ago)
+        for asked in (id_, "rv_none"):
+            with pytest.raises(ForbiddenError):
+                await recoveries.stop(portal.services, uaa(portal, "SCEC"), asked)
+        stopped = await recoveries.stop(portal.services, uaa(portal, "PGAE"), id_, reason="wrong day")
+        assert (stopped.state, stopped.why) == ("stopped", "stopped by kay")
+
+        def is_given_up() -> bool:
+            return not any(task.get_name() == f"recovers {at.id}" for task in asyncio.all_tasks())
+
+        await eventually(is_given_up)
+        with pytest.raises(InvalidInputError, match="it is stopped"):
+            await recoveries.stop(other.services, OPERATOR, id_)
+        assert (await recoveries.get(other.services, OPERATOR, id_)).state == "stopped"
+        with portal.services.database.snapshot() as sql:
+            (entry,) = (one for one in audit.find(sql, object_id=at.id).rows if one.actor == "kay")
+        assert (entry.action, entry.reason, entry.after) == (
+            "recovery stopped",
+            "wrong day",
+            {"recovery": id_},
+        )
+
+
+async def test_nobody_takes_all_the_places_and_who_comes_too_late_learns_why(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_portal(settings.model_copy(update={"replay_rate": 0.1}), tmp_path) as portal:
+        first, hour_ago = await receiving(portal), datetime.now(UTC) - timedelta(hours=1)
+        others = [seeding.endpoint(portal, name=f"other {number}") for number in range(EACH)]
+        for at in (first, *others[:-1]):
+            await recoveries.start(portal.services, OPERATOR, at.id, hour_ago)
+        with pytest.raises(TooManyError, match="2 recoveries of yours are running") as refused:
+            await recoveries.start(portal.services, OPERATOR, others[-1].id, hour_ago)
+        assert problem_of(refused.value).detail == str(refused.value)
+        monkeypatch.setattr(recoveries, "AT_ONCE", EACH)
+        with pytest.raises(TooManyError, match=r"^2 recoveries are running"):
+            await recoveries.start(portal.services, uaa(portal, "PGAE"), others[-1].id, hour_ago)

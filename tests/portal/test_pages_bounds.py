@@ -1,5 +1,6 @@
 """What holds for every page: whose it is, and what it says when a server is away."""
 
+import re
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -158,6 +159,7 @@ async def test_without_redis_or_rabbitmq_the_pages_open_and_say_so(
         record(portal, attempt(one))
         [letter] = await cemetery(portal).bury(one)
         visitor = await stack.enter_async_context(logged_in(portal))
+        kay = await stack.enter_async_context(uaa(portal))
         await before_rabbitmq.refuse()
         page = text(await visitor.get(f"/endpoints/{one.id}"))
         assert "RabbitMQ is away" in page
@@ -181,7 +183,17 @@ async def test_without_redis_or_rabbitmq_the_pages_open_and_say_so(
         ):
             got = await visitor.get(path)
             assert (got.status, said in text(got)) == (200, True), path
+        for path in ("/endpoints", f"/endpoints/{one.id}"):
+            page = text(await kay.get(path))
+            assert "A part of the system is away. Nothing is lost." in page
+            assert "a part of the system is away, or there is no queue for it yet" in page
+            assert not re.search("Redis|RabbitMQ", page)
+        chosen = {"id": letter.id, "reason": "mended", "rate": "7"}
+        refused = await visitor.post("/letters/replay/choose", chosen)
+        assert refused.status == 503
+        for kept in (f'name="id" value="{letter.id}"', 'value="mended"', 'value="7"'):
+            assert kept in text(refused)
         for act, fields in (("test", {}), ("recover", {"since": "2026-01-02T00:00", "type": "oms.#"})):
             refused = await visitor.post(f"/endpoints/{one.id}/{act}", fields)
-            assert (refused.status, "That could not be done now" in text(refused)) == (503, True), act
+            assert (refused.status, "Look first whether it was done." in text(refused)) == (503, True), act
         assert 'value="oms.#"' in text(refused)

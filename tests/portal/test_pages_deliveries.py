@@ -85,6 +85,8 @@ async def test_a_delivery_shows_each_attempt_with_its_answer_as_text(portal: Por
         assert page.count("Request headers</summary>") == page.count("webhook-id: evt_1") == 2
         assert "claimbus-attempt: 1" in page
         assert "whsec_" not in page
+        assert "webhook-timestamp: 0" in page  # when it was tried, and no other time
+        assert "rebuilt from what is recorded, for how the endpoint receives now" in page
 
 
 async def test_a_filter_that_is_used_less_is_in_sight_when_it_is_used(portal: Portal) -> None:

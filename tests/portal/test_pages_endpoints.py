@@ -11,12 +11,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from sqlalchemy import update
 
-from claimbus.database import endpoints, holds
+from claimbus.database import endpoints, holds, schema
 from claimbus.database.access import Role
 from claimbus.database.holds import HoldEvent
 from claimbus.events.catalogue import EVENT_TYPES
+from claimbus.events.errors import UnavailableError
 from claimbus.portal.desk import rates
+from claimbus.portal.problems import ProblemError
 from tests.portal.portals import ACT, Portal
 from tests.portal.seeding import HTML, attempt, endpoint, logged_in, record, text, uaa
 from tests.waiting import eventually
@@ -200,6 +203,8 @@ WRONG = (
     ({"name": ""}, "name", "is no name"),
     ({"rate_limit": "many"}, "rate_limit", "'many' is no number"),
     ({"concurrency": "999"}, "concurrency", "from 1 to 256"),
+    ({"concurrency": "0"}, "concurrency", "from 1 to 256"),
+    ({"timeout_s": "0"}, "timeout_s", "from 0.1 to 300"),
     ({"age_limit_s": "9999"}, "age_limit_s", "720 hours"),
     ({"patterns": "OMS.#"}, "patterns", "is no word"),
     ({"ca_pem": "no certificate"}, "ca_pem", "PEM"),
@@ -306,7 +311,11 @@ async def test_one_is_removed_by_typing_its_name(portal: Portal) -> None:
         wrong = await visitor.post(f"/endpoints/{one.id}/remove", {"name": "control"})
         assert wrong.status == 422
         assert "type Control room to remove it" in text(wrong)
-        gone = await visitor.post(f"/endpoints/{one.id}/remove", {"name": "Control room"})
+        unexplained = await visitor.post(f"/endpoints/{one.id}/remove", {"name": "Control room"})
+        assert unexplained.status == 422
+        assert re.search(r'for="f-reason-remove".*?say why', text(unexplained), re.DOTALL)
+        fields = {"name": "Control room", "reason": "we moved"}
+        gone = await visitor.post(f"/endpoints/{one.id}/remove", fields)
         assert gone.headers["location"] == "/endpoints?said=removed"
         assert "It was removed." in text(await visitor.get(f"/endpoints/{one.id}"))
 
@@ -354,6 +363,60 @@ async def test_what_was_missed_is_recovered_since_a_time(portal: Portal) -> None
             return ">done</span>" in page or ">failed</span>" in page
 
         await eventually(is_over)
+
+
+async def test_each_form_has_a_field_for_the_reason_and_keeps_it(portal: Portal) -> None:
+    one = endpoint(portal, url="https://one.invalid/")
+    async with logged_in(portal) as visitor:
+        page = text(await visitor.get(f"/endpoints/{one.id}"))
+        for act in ("pause", "rotate-secret"):  # these ask in a dialog
+            [form] = re.findall(rf'<form method="post" action="/endpoints/{one.id}/{act}".*?</form>', page)
+            assert 'data-ask="' in form
+            assert '<input type="hidden" name="reason" value="">' in form
+        fields = re.findall(r'<input id="f-reason-(\w+)" name="reason"[^>]*?( required)? aria', page)
+        assert {name for name, needed in fields if needed} == {"remove", "disable"}
+        assert {name for name, needed in fields if not needed} == {"recover", "subscriptions", "settings"}
+        wrong = {"rate_limit": "0", "patterns": "a.b", "reason": "we moved"}
+        for act in ("settings", "subscriptions", "recover", "remove"):
+            got = text(await visitor.post(f"/endpoints/{one.id}/{act}", wrong))
+            assert re.search(rf'id="f-reason-{act}" name="reason" type="text" value="we moved"', got)
+            assert got.count('value="we moved"') == 1
+
+
+async def test_what_could_not_be_done_says_why_and_whether_to_do_it_twice_does_harm(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullError(ProblemError, UnavailableError):
+        """As the desk says it in words of its own."""
+
+    async def full(*_: object, **__: object) -> None:
+        raise FullError(503, "8 recoveries are running")
+
+    one = endpoint(portal)
+    async with uaa(portal) as visitor:
+        await visitor.get(f"/endpoints/{one.id}")
+        monkeypatch.setattr("claimbus.portal.desk.endpoints.change", full)
+        monkeypatch.setattr("claimbus.portal.desk.recoveries.start", full)
+        for act, fields, said in (
+            ("settings", {"name": "two"}, "To do it twice does no harm."),
+            ("recover", {"since": "2026-01-02T00:00"}, "Look first whether it was done."),
+        ):
+            got = await visitor.post(f"/endpoints/{one.id}/{act}", fields)
+            assert (got.status, f"8 recoveries are running. {said}" in text(got)) == (503, True)
+
+
+async def test_a_last_delivery_that_is_not_known_is_not_called_never(portal: Portal) -> None:
+    new, failing, old = (endpoint(portal, name=name) for name in ("new", "failing", "old"))
+    record(portal, attempt(failing, verdict="failed", status=503))
+    with portal.services.database.transaction() as sql:
+        long_ago = update(schema.endpoints).values(created_at=ACT.at - timedelta(days=9))
+        sql.execute(long_ago.where(schema.endpoints.c.id == old.id))
+    async with uaa(portal) as visitor:
+        page = text(await visitor.get("/endpoints"))
+        assert (page.count(">not of late<"), page.count(">never<")) == (2, 1)
+        for one, said in ((new, "never"), (failing, "not of late"), (old, "not of late")):
+            there = text(await visitor.get(f"/endpoints/{one.id}"))
+            assert f'Last delivery</p><p class="value"><span class="none">{said}</span>' in there
 
 
 async def test_odd_names_and_urls_are_text_and_nothing_else(portal: Portal) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import update
 
 from claimbus.database import letters, replays, schema
 from claimbus.database.access import Role
+from claimbus.events.errors import UnavailableError
 from claimbus.portal.pages import letters as pages
 from tests.deadletters.stage import event
 from tests.portal.portals import ACT, Portal
@@ -132,6 +133,23 @@ async def test_a_replay_is_paused_resumed_and_cancelled(portal: Portal) -> None:
         for query, is_there in (("", True), ("?state=cancelled", True), ("?state=running", False)):
             assert (here in text(await visitor.get(f"/replays{query}"))) is is_there
         assert "No replay is running" in text(await visitor.get("/replays?state=running"))
+
+
+async def test_a_replay_that_cannot_be_paused_now_says_so_on_its_page(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise UnavailableError("something is away")
+
+    await cemetery(portal).bury(endpoint(portal))
+    async with uaa(portal) as visitor:
+        led = await visitor.post("/letters/replay/choose", {"reason": "mended"})
+        here = led.headers["location"].partition("?")[0]
+        monkeypatch.setattr("claimbus.portal.desk.replays.pause", away)
+        got = await visitor.post(f"{here}/pause")
+        assert (got.status, got.headers["retry-after"]) == (503, "5")
+        for said in ("Replay of 1 letter", "To do it twice does no harm."):
+            assert said in text(got)
 
 
 async def test_to_choose_none_by_hand_is_not_to_choose_all(portal: Portal) -> None:

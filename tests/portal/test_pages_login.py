@@ -1,16 +1,23 @@
 """Coming and going at the web pages, and what keeps a session its owner's."""
 
-from datetime import timedelta
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
 
 import pytest
 import trustme
+from sqlalchemy import select, update
 
-from claimbus.database import sessions, tokens
+from claimbus.database import schema, sessions, tokens
 from claimbus.database.access import Role
+from claimbus.portal import pages
 from tests.portal.portals import ACT, Portal, identity, subject_of
 from tests.portal.seeding import text
 from tests.portal.visitors import visiting
 from tests.waiting import eventually
+
+TEMPLATES: Final = Path(pages.__file__).parent / "templates"
 
 
 async def test_who_is_not_logged_in_is_led_to_the_login_and_back(portal: Portal) -> None:
@@ -189,6 +196,43 @@ async def test_a_session_in_use_lives_on_and_an_idle_one_ends(
         await visitor.log_in(portal.token(Role.OPERATOR))
         monkeypatch.setattr(sessions, "IDLE", timedelta(0))
         assert (await visitor.get("/")).headers["location"].startswith("/login")
+
+
+async def test_what_a_page_asks_by_itself_keeps_no_session(portal: Portal) -> None:
+    async with visiting(portal) as visitor:
+        await visitor.log_in(portal.token(Role.OPERATOR))
+        _leave_idle(portal, minutes=29)
+        by_itself = {"hx_request": "true", "hx_current_url": f"{portal.url}/replays?state=running"}
+        assert (await visitor.get("/recoveries", **by_itself)).status == 200
+        assert _idle(portal) > timedelta(minutes=28)
+        assert (await visitor.get("/recoveries")).status == 200
+        assert _idle(portal) < timedelta(minutes=1)
+        _leave_idle(portal, minutes=31)
+        over = await visitor.get("/recoveries", **by_itself)  # and from there one comes back to the page
+        assert over.headers["hx-redirect"] == "/login?next=/replays%3Fstate%3Drunning"
+        odd = await visitor.get("/recoveries", hx_request="true", hx_current_url="https://[odd/")
+        assert (odd.status, odd.headers["hx-redirect"]) == (200, "/login?next=/")
+
+
+def test_all_that_htmx_asks_for_it_asks_by_itself() -> None:
+    """So that none of it is a use of a session."""
+    templates = [one.read_text() for one in TEMPLATES.rglob("*.html")]
+    asking = [tag for one in templates for tag in re.findall(r"<[a-z][^<]*?\bhx-(?:get|post)=.*?>", one)]
+    assert len(asking) >= 6
+    for tag in asking:
+        assert re.search(r'hx-trigger="(every 1s|load)"', tag), tag
+
+
+def _leave_idle(portal: Portal, minutes: float) -> None:
+    seen = datetime.now(UTC) - timedelta(minutes=minutes)
+    with portal.services.database.transaction() as sql:
+        sql.execute(update(schema.sessions).values(seen_at=seen))
+
+
+def _idle(portal: Portal) -> timedelta:
+    with portal.services.database.transaction() as sql:
+        seen: datetime = sql.execute(select(schema.sessions.c.seen_at)).scalar_one()
+    return datetime.now(UTC) - seen
 
 
 async def _csrf(portal: Portal) -> str:

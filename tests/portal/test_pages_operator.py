@@ -11,6 +11,7 @@ from claimbus.cli.settings import Settings
 from claimbus.database import entitlements, parked, participants
 from claimbus.database.access import Role
 from claimbus.database.entitlements import Entitlement
+from claimbus.events.errors import UnavailableError
 from claimbus.portal.pages.operator import ROUTERS
 from claimbus.portal.pages.routes import PageRoute
 from tests.claimstore.private import PrivateRedis
@@ -214,13 +215,45 @@ async def test_a_parked_event_goes_to_whom_it_belongs_by_now(portal: Portal, ope
     assert went.headers["location"] == "/parked?out=1&stayed=0"
     stays = await operator.post("/parked", {"chosen": events[1].identity})
     assert stays.headers["location"] == "/parked?out=0&stayed=1"
-    unknown = await operator.post("/parked", {"chosen": events[1].identity, "to": "NOBODY"})
+    named = {"chosen": events[1].identity, "to": "NOBODY"}
+    unexplained = await operator.post("/parked", named)
+    assert unexplained.status == 422
+    assert "say why others than their owners get them" in text(unexplained)
+    unknown = await operator.post("/parked", named | {"reason": "found"})
     assert unknown.status == 422
+    assert all(kept in text(unknown) for kept in ('value="NOBODY"', 'value="found"', " checked"))
     assert 'href="#f-to"' in text(unknown)
-    named = await operator.post("/parked", {"chosen": events[1].identity, "to": "PGAE", "reason": "found"})
-    assert named.headers["location"] == "/parked?out=1&stayed=0"
+    went = await operator.post("/parked", {"chosen": events[1].identity, "to": "PGAE", "reason": "found"})
+    assert went.headers["location"] == "/parked?out=1&stayed=0"
     assert "Nothing is parked" in text(await operator.get("/parked"))
     assert "OWNED_1" in text(await operator.get("/parked?released=true"))
+
+
+@pytest.mark.parametrize(
+    ("doing", "path", "fields"),
+    [
+        ("parked.release", "/parked", {"to": "PGAE"}),
+        ("catalogue.set_dates", "/event-types/market.dam.closed", {"sunset": "2036-01-01"}),
+        ("participants.add_contact", "/participants/PGAE/tell", {"email": "kay@example.com"}),
+    ],
+)
+async def test_what_was_typed_stays_when_a_server_is_away(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch, doing: str, path: str, fields: dict[str, str]
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise UnavailableError("something is away")
+
+    with portal.services.database.transaction() as sql:
+        parked.park(sql, [("NOBODY_1", closed(1))], datetime.now(UTC))
+    async with logged_in(portal) as operator:
+        await operator.get(path)
+        monkeypatch.setattr(f"claimbus.portal.desk.{doing}", away)
+        got = await operator.post(path, {"reason": "because I say so", "all": "true"} | fields)
+    assert (got.status, got.headers["retry-after"]) == (503, "5")
+    for kept in ("because I say so", *fields.values()):
+        assert f'value="{kept}"' in text(got)
+    assert "Look first whether it was done." in text(got)
+    assert "something is away" not in text(got)
 
 
 @pytest.mark.usefixtures("own_servers")

@@ -64,6 +64,7 @@ OPEN: Final = {
         "POST /v1/endpoints/{endpoint_id}/rotate-secret",
         "POST /v1/deliveries/{endpoint_id}/{message_id}/resend",
         "POST /v1/recoveries",
+        "POST /v1/recoveries/{recovery_id}/stop",
         "POST /v1/deadletters/preflight",
         "POST /v1/deadletters/replay",
         "GET /v1/replays/{replay_id}",  # of theirs, by who has the name of who made it
@@ -120,8 +121,6 @@ async def anew(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test things of its own, and let a recovery not wait for more at the journal's end."""
     monkeypatch.setattr(journal, "NEXT", 0.3)
     await scene.renew()
-    recovery = next(one for one in WRITES if one.operation == "POST /v1/recoveries")
-    scene.names["recovery_id"] = (await recovery.make(scene)).json["id"]
 
 
 async def test_every_operation_has_a_call_and_says_to_whom_it_is_open(scene: Scene) -> None:

@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from claimbus.database import authorities
+from claimbus.database import authorities, shown_certificates
 from claimbus.database.audit import Act
 from claimbus.database.engine import Database
+from claimbus.database.errors import DatabaseUnavailableError
 from claimbus.events.errors import InvalidInputError
 from claimbus.portal.trust import Trust, UntrustedError
 from tests.waiting import eventually
@@ -217,3 +218,25 @@ async def test_a_certificate_that_was_verified_ends_all_the_same(database: Datab
 def test_only_one_authoritys_certificate_is_one(database: Database, pem: bytes) -> None:
     with database.transaction() as sql, pytest.raises(InvalidInputError, match="pem"):
         authorities.put(sql, pem, Act("tests"))
+
+
+async def test_what_was_shown_while_the_database_was_away_is_noted_later(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust, client = await trusting(database, ROOT), issue("client", ROOT)
+    trust.verified([client.der])
+    noted: list[str] = []
+
+    def away(*_: object) -> None:
+        raise DatabaseUnavailableError("database: away")
+
+    def there(_: object, rows: Sequence[shown_certificates.Shown], __: datetime) -> None:
+        noted.extend(one.fingerprint for one in rows)
+
+    monkeypatch.setattr(shown_certificates, "note", away)
+    with pytest.raises(DatabaseUnavailableError):
+        await trust.note()
+    monkeypatch.setattr(shown_certificates, "note", there)
+    for _ in range(2):
+        await trust.note()
+    assert noted == [sha256(client.der).hexdigest()]

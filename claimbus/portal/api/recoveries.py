@@ -53,7 +53,7 @@ class RecoveredDocument(Document):
 class RecoveryDocument(Document):
     """A recovery: `read` of `total` entries of the journal; `recovered` has the figures once it is done.
 
-    It has failed, too, when the portal that ran it stopped. What was not sent may be recovered again.
+    It has failed, too, when the portal that ran it ended. What was not sent may be recovered again.
     """
 
     id: Id
@@ -72,6 +72,12 @@ class RecoveryDocument(Document):
     total: int
     recovered: RecoveredDocument | None
     why: str
+
+
+class Stopping(Request):
+    """Why a recovery is stopped."""
+
+    reason: Reason = ""
 
 
 @router.get("")
@@ -107,3 +113,11 @@ async def start_recovery(services: Provided, who: Caller, new: NewRecovery) -> R
 async def get_recovery(services: Provided, who: Caller, recovery_id: PathId) -> RecoveryDocument:
     """Tell how far a recovery is."""
     return RecoveryDocument.model_validate(await desk.get(services, who, recovery_id))
+
+
+@router.post("/{recovery_id}/stop")
+async def stop_recovery(
+    services: Provided, who: Caller, recovery_id: PathId, wanted: Stopping
+) -> RecoveryDocument:
+    """Stop a recovery; what was sent by then was sent."""
+    return RecoveryDocument.model_validate(await desk.stop(services, who, recovery_id, reason=wanted.reason))

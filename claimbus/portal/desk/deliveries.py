@@ -94,8 +94,13 @@ async def find(
     return await services.database.read(looking)
 
 
-async def rows_as_csv(services: Services, who: Principal, wanted: Wanted) -> AsyncIterator[str]:
-    """Yield attempts as lines of CSV, a header first, the newest first."""
+def rows_as_csv(services: Services, who: Principal, wanted: Wanted) -> AsyncIterator[str]:
+    """Return attempts as lines of CSV, a header first, the newest first. Raises `rates.TooOftenError`."""
+    rates.take(services, rates.EXPORTING, who)
+    return _as_csv(services, who, wanted)
+
+
+async def _as_csv(services: Services, who: Principal, wanted: Wanted) -> AsyncIterator[str]:
     yield _line(COLUMNS)
     cursor: str | None = None
     while True:

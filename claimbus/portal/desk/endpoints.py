@@ -1,8 +1,10 @@
 """Where participants receive: what their UAAs keep. Every change is bound and announced at once."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, TypedDict
+
+import structlog
 
 from claimbus.database import directory, endpoints
 from claimbus.database.access import Principal
@@ -10,6 +12,7 @@ from claimbus.database.audit import Act
 from claimbus.database.endpoint import Endpoint, Kind, Settings, State
 from claimbus.database.endpoints import SECRET_OVERLAP
 from claimbus.database.page import Page
+from claimbus.events.errors import UnavailableError
 from claimbus.portal.desk import holding, rates, scope
 from claimbus.portal.desk.provisioning import Outcome, provision
 from claimbus.portal.desk.trials import send_test, verified, verify
@@ -37,6 +40,12 @@ __all__ = [
 ]
 
 Change = Callable[["Connection", str, Act], Endpoint]
+
+NOT_VERIFIED: Final = (
+    "it is saved, but not verified yet: a service behind the portal is away; verify it later"
+)
+
+_log: Final = structlog.get_logger("claimbus.portal.desk")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +105,8 @@ async def get(services: Services, who: Principal, endpoint_id: str) -> Endpoint:
 async def add(services: Services, who: Principal, new: New, *, reason: str = "") -> Outcome:
     """Add one. A webhook's receiver is asked at once whether it wants events; until it does it is pending.
 
-    Raises `rates.TooOftenError` for a webhook, as `verify` does.
+    One whose verification was cut short is there nevertheless, with its secret; ``late`` says so. Raises
+    `rates.TooOftenError` for a webhook, as `verify` does.
     """
     scope.must_be(who, *scope.KEEPING)
     scope.narrowed(who, new.participant_id)
@@ -120,11 +130,12 @@ async def add(services: Services, who: Principal, new: New, *, reason: str = "")
     late = await provision(services, added)
     outcome = Outcome(endpoint=added, late=late)
     if added.state == "pending":
-        outcome = await verified(services, added, act)
-    secret = added.secrets[0].value if added.kind == "webhook" else None
-    return Outcome(
-        endpoint=outcome.endpoint, secret=secret, verification=outcome.verification, late=outcome.late
-    )
+        try:
+            outcome = await verified(services, added, act)
+        except UnavailableError as away:  # its secret is shown this once: nobody could ask for it again
+            _log.warning("added, but not verified yet", endpoint=added.id, reason=str(away))
+            outcome = replace(outcome, late=NOT_VERIFIED)
+    return replace(outcome, secret=added.secrets[0].value if added.kind == "webhook" else None)
 
 
 async def change(

@@ -19,7 +19,7 @@ from claimbus.deadletters.bodies import Body
 from claimbus.deadletters.preflight import Preflight, Report
 from claimbus.deadletters.show import Shown
 from claimbus.events.errors import InvalidInputError
-from claimbus.portal.desk import scope
+from claimbus.portal.desk import rates, scope
 from claimbus.portal.services import Services
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 MOST: Final = 100_000
 """Letters of one replay: its selection is frozen to IDs, which are all held in memory."""
+
+MANY: Final = 2000
+"""Letters whose preflight counts for `rates.LOOKING_AHEAD`: each letter's body is read for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +101,14 @@ async def choose(
 async def preflight(
     services: Services, who: Principal, chosen: Chosen, *, rate: float | None = None
 ) -> Report:
-    """Tell what a replay of these letters would meet; nothing is sent."""
+    """Tell what a replay of these letters would meet; nothing is sent. Raises `rates.TooOftenError`."""
     scope.must_be(who, *scope.KEEPING)
+    if len(chosen.ids) > MANY:
+        rates.take(services, rates.LOOKING_AHEAD, who)
+    return await _preflight(services, chosen, rate)
+
+
+async def _preflight(services: Services, chosen: Chosen, rate: float | None) -> Report:
     look_ahead = Preflight(services.database, services.store, services.holds)
     return await look_ahead.run(chosen.ids, rate=services.replay_rate if rate is None else rate)
 
@@ -117,7 +126,8 @@ async def replay(
 
     Raises InvalidInputError when none of them can be sent.
     """
-    report = await preflight(services, who, chosen, rate=rate)
+    scope.must_be(who, *scope.KEEPING)
+    report = await _preflight(services, chosen, rate)
     if not report.ready:
         raise InvalidInputError("letters", "none of them can be sent: see the preflight")
 

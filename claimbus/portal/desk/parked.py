@@ -11,7 +11,9 @@ from claimbus.database.audit import Act
 from claimbus.database.errors import NotFoundError
 from claimbus.database.page import Page
 from claimbus.database.parked import Parked
-from claimbus.portal.desk import scope
+from claimbus.events.errors import InvalidInputError, UnavailableError
+from claimbus.portal.desk import patience, scope
+from claimbus.portal.problems import RETRY_AFTER, ProblemError
 from claimbus.portal.services import Services
 
 if TYPE_CHECKING:
@@ -22,6 +24,14 @@ AT_ONCE: Final = 1000
 
 _ALL: Final = 100_000
 """Events that wait, at most, as far as a release looks; they are known to it without their bodies."""
+
+
+class BrokenOffError(ProblemError, UnavailableError):
+    """A release that did not come to its end; what did not go out is parked as before."""
+
+    def __init__(self, out: int, wanted: int) -> None:
+        told = f"{out:,} of {wanted:,} events went out, the rest stays parked: a service was away; try again"
+        super().__init__(503, told, headers={"retry-after": str(RETRY_AFTER)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +71,12 @@ async def release(
     """Publish these, or those that wait (`AT_ONCE`), to whoever owns their resources now, or to those named.
 
     Return what was chosen, each with whom it went to: to nobody if its resource has no owner, and then it
-    stays parked. Raises NotFoundError for an event that does not wait, and for an unknown participant.
+    stays parked. Raises NotFoundError for an event that does not wait, and for an unknown participant;
+    InvalidInputError without a ``reason`` for others than the owners; BrokenOffError.
     """
     scope.must_be(who, Role.OPERATOR)
+    if to and not reason.strip():
+        raise InvalidInputError("reason", "say why others than their owners get them")
     act = Act(who.name, reason)
 
     def choosing(sql: "Connection") -> list[Waiting]:
@@ -75,17 +88,21 @@ async def release(
     chosen = [Waiting(event=one.event, owners=tuple(sorted(to)) or one.owners) for one in found]
     if message_ids is None:
         chosen = [one for one in chosen if one.owners][:AT_ONCE]
-    for one in chosen:
-        if one.owners:
+    owned = [one for one in chosen if one.owners]
+    for out, one in enumerate(owned):
+        try:
             await _publish(services, one, act)
+        except UnavailableError as away:
+            raise BrokenOffError(out, len(owned)) from away
     return tuple(chosen)
 
 
 async def _publish(services: Services, one: Waiting, act: Act) -> None:
     id_, audience = one.event.message_id, frozenset(one.owners)
     event = await services.database.read(lambda sql: parked.event(sql, id_, audience))
-    await services.producer("oms").publish(event)
-    await services.database.run(lambda sql: parked.mark_released(sql, [id_], act))
+    async with patience.bounded(services):
+        await services.producer("oms").publish(event)
+    await services.database.run(lambda sql: parked.mark_released(sql, [id_], act, to=audience))
 
 
 def _chosen(sql: "Connection", message_ids: Collection[str] | None) -> list[Parked]:

@@ -85,12 +85,20 @@ async def add(
 
 
 async def entitle(
-    services: Services, who: Principal, entitlement: Entitlement, *, reason: str = ""
+    services: Services, who: Principal, entitlement: Entitlement, *, new: bool = False, reason: str = ""
 ) -> Entitlement:
-    """Say that a participant owns a resource, or until when: events on it are for its owners."""
+    """Say that a participant owns a resource, or until when: events on it are for its owners.
+
+    Raises InvalidInputError for what it owns within this time already; ``new``: by one that begins then, too.
+    """
     scope.must_be(who, Role.OPERATOR)
     act = Act(who.name, reason)
-    await services.database.run(lambda sql: entitlements.put(sql, [entitlement], act))
+
+    def entitling(sql: "Connection") -> None:
+        entitlements.must_not_overlap(sql, entitlement, new=new)
+        entitlements.put(sql, [entitlement], act)
+
+    await services.database.run(entitling)
     return entitlement
 
 

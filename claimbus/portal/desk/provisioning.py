@@ -20,7 +20,7 @@ _log: Final = structlog.get_logger("claimbus.portal.desk")
 class Outcome:
     """An endpoint as it is now; its new ``secret``, shown this once; how its receiver answered, if asked.
 
-    ``late`` says why the change is not in RabbitMQ yet; workers see to that by themselves.
+    ``late`` says what of the change is still to come: workers see to RabbitMQ by themselves.
     """
 
     endpoint: Endpoint

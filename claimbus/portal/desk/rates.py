@@ -1,4 +1,4 @@
-"""How often somebody may have this system send to an address that somebody chose."""
+"""How often somebody may have this system send to an address that they chose, or read very much."""
 
 import time
 from collections import OrderedDict
@@ -20,17 +20,19 @@ _MINUTE: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """So many of a thing a minute, as many at once: ``each`` principal's, and ``to`` one endpoint."""
+    """So many of a thing a minute, as many at once: ``each`` principal's, and ``to`` one endpoint if any."""
 
     things: str
     each: int
-    to: int
+    to: int = 0
 
 
 VERIFYING: Final = Pace("verifications", each=60, to=10)
 TESTING: Final = Pace("test events", each=60, to=10)
 RESENDING: Final = Pace("deliveries sent again", each=60, to=60)
 RECOVERING: Final = Pace("recoveries", each=30, to=10)
+EXPORTING: Final = Pace("exports", each=10)
+LOOKING_AHEAD: Final = Pace("preflights of very many letters", each=10)
 
 
 class TooOftenError(ProblemError):

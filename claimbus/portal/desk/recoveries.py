@@ -6,6 +6,7 @@ is in the audit, from its begin on.
 
 import asyncio
 from base64 import b32encode
+from collections.abc import Hashable
 from dataclasses import replace
 from datetime import UTC, datetime
 from secrets import token_bytes
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from claimbus.database import recoveries
+from claimbus.database import audit, recoveries
 from claimbus.database.access import Principal, Role
-from claimbus.database.audit import Act
+from claimbus.database.audit import Act, Subject
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.errors import NotFoundError
 from claimbus.database.page import Page
@@ -24,16 +25,19 @@ from claimbus.deadletters import recover
 from claimbus.events.errors import ClaimbusError, InvalidInputError, UnavailableError
 from claimbus.events.routing import check_pattern
 from claimbus.portal.desk import journal, memory, patience, rates, scope
-from claimbus.portal.problems import ForbiddenError
+from claimbus.portal.problems import RETRY_AFTER, ForbiddenError, ProblemError
 from claimbus.portal.services import Services
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["Recovery", "State", "find", "get", "start"]
+__all__ = ["Recovery", "State", "TooManyError", "find", "get", "start", "stop"]
 
 AT_ONCE: Final = 8
 """Recoveries that run in a portal at a time: each reads the journal."""
+
+EACH: Final = 2
+"""How many of them are one principal's: nobody takes all the places."""
 
 BEAT: Final = 1.0
 """Seconds between two signs of a recovery that it lives, and how far it is."""
@@ -41,8 +45,16 @@ BEAT: Final = 1.0
 _log: Final = structlog.get_logger("claimbus.portal.desk")
 
 
-class _Running(set[str]):
-    """The IDs of those that run in a portal."""
+class TooManyError(ProblemError, UnavailableError):
+    """As many recoveries run as may."""
+
+    def __init__(self, told: str) -> None:
+        told = f"{told}; try again when one has ended"
+        super().__init__(503, told, headers={"retry-after": str(RETRY_AFTER)})
+
+
+class _Running(dict[str, Hashable]):
+    """Those that run in a portal: whose each is, by its ID."""
 
 
 async def start(
@@ -59,7 +71,7 @@ async def start(
     """Begin to deliver what an endpoint missed from ``since`` on; ``all_``: what it got, too. Returns its ID.
 
     Raises InvalidInputError naming the argument at fault, DuplicateError while another one runs for it,
-    UnavailableError when too many run, and `rates.TooOftenError`.
+    TooManyError, and `rates.TooOftenError`.
     """
     endpoint = await services.database.read(lambda sql: scope.endpoint_of(sql, who, endpoint_id, keep=True))
     _check(endpoint, since, until, type_)
@@ -81,13 +93,15 @@ async def start(
     )
     kept = memory.of(services)
     running = kept.the(_Running)
+    if sum(whose == who.key for whose in running.values()) >= EACH:
+        raise TooManyError(f"{EACH} recoveries of yours are running")
     if len(running) >= AT_ONCE:
-        raise UnavailableError(f"{AT_ONCE} recoveries are running")
-    running.add(begun.id)
+        raise TooManyError(f"{AT_ONCE} recoveries are running")
+    running[begun.id] = who.key
     try:
         await services.database.run(lambda sql: recoveries.begin(sql, begun))
     except BaseException:
-        running.discard(begun.id)
+        del running[begun.id]
         raise
     kept.start(_run(services, begun, running), f"recovers {endpoint.id}")
     return begun.id
@@ -126,7 +140,25 @@ async def get(services: Services, who: Principal, recovery_id: str) -> Recovery:
     return found
 
 
-async def _run(services: Services, begun: Recovery, running: set[str]) -> None:
+async def stop(services: Services, who: Principal, recovery_id: str, *, reason: str = "") -> Recovery:
+    """Stop one that runs, in whatever portal: within some seconds nothing more is sent. Returns it stopped.
+
+    Raises InvalidInputError for one that has ended, and what `get` raises.
+    """
+    scope.must_be(who, *scope.KEEPING)
+    act, found = Act(who.name, reason), await get(services, who, recovery_id)
+
+    def stopping(sql: "Connection") -> Recovery:
+        endpoint = scope.endpoint_of(sql, who, found.endpoint_id, keep=True)
+        recoveries.stop(sql, recovery_id, act)
+        subject = Subject("endpoint", endpoint.id, endpoint.organisation_id)
+        audit.append(sql, act, "recovery stopped", subject, after={"recovery": recovery_id})
+        return recoveries.get(sql, recovery_id)
+
+    return await services.database.run(stopping)
+
+
+async def _run(services: Services, begun: Recovery, running: _Running) -> None:
     """Carry one out, and write down how far it is, until it has ended."""
     read = total = 0
 
@@ -166,7 +198,7 @@ async def _run(services: Services, begun: Recovery, running: set[str]) -> None:
     finally:
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
-        running.discard(begun.id)
+        del running[begun.id]
         await _end(services, replace(ended, ended_at=datetime.now(UTC), read=read, total=total))
 
 

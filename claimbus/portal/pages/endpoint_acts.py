@@ -100,7 +100,8 @@ async def remove(request: Request, visit: Visiting, there: Provided, endpoint_id
     endpoint = await endpoints.get(there, visit.who, endpoint_id)
     try:
         _confirm(typed, endpoint)
-        await endpoints.remove(there, visit.who, endpoint_id, reason=typed.text("reason"))
+        reason = typed.needed("reason", "say why; it stands in the audit")
+        await endpoints.remove(there, visit.who, endpoint_id, reason=reason)
     except NOT_DONE as wrong:
         return await show(request, there, visit.who, endpoint_id, Failed.of("remove", typed, wrong))
     return said.back("/endpoints", "removed")

@@ -27,19 +27,21 @@ _LONGEST: Final = 720
 
 def read(typed: Typed, kind: Kind) -> Settings:
     """Return the settings that were typed; what is blank is as the defaults are. Raises InvalidInputError."""
+    concurrency = typed.whole("concurrency")
     settings: Settings = {
         "name": typed.text("name"),
         "mode": "claim" if typed.text("mode") == "claim" else "body",
         "ordered": typed.ticked("ordered"),
         "latest_only": typed.ticked("latest_only"),
-        "concurrency": typed.whole("concurrency") or DEFAULTS["concurrency"],
+        "concurrency": DEFAULTS["concurrency"] if concurrency is None else concurrency,
         "rate_limit": typed.number("rate_limit"),
         "age_limit_s": _seconds(typed),
         "schema_version": typed.whole("schema_version"),
     }
     if kind == "webhook":
+        timeout_s = typed.number("timeout_s")
         settings["url"] = typed.maybe("url")
-        settings["timeout_s"] = typed.number("timeout_s") or DEFAULTS["timeout_s"]
+        settings["timeout_s"] = DEFAULTS["timeout_s"] if timeout_s is None else timeout_s
         settings["ca_pem"] = typed.maybe("ca_pem")
     return settings
 

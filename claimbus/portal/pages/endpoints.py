@@ -104,6 +104,7 @@ async def show(
         failed=failed.form,
         errors=failed.errors,
         refused=failed.refused,
+        typed_reason=failed.typed.text("reason") if failed.typed else "",
     )
     page.headers.update(failed.headers)
     return page

@@ -16,6 +16,7 @@ from claimbus.database.page import Page
 from claimbus.events.errors import InvalidInputError
 from claimbus.portal.desk import letters, scope
 from claimbus.portal.pages import axis, render, said
+from claimbus.portal.pages.failed import NOT_DONE, Failed
 from claimbus.portal.pages.parts import Part, filtered, part
 from claimbus.portal.pages.routes import pages
 from claimbus.portal.pages.session import Visiting
@@ -96,7 +97,7 @@ async def every(request: Request, visit: Visiting, there: Provided) -> Response:
 async def choose(request: Request, visit: Visiting, deed: Deed) -> Response:
     """Show what was chosen and, for a replay, what it would meet."""
     _permit(visit.who, deed)
-    return await _ask(request, visit.who, deed, of_address(request), {})
+    return await _ask(request, visit.who, deed, of_address(request), Failed())
 
 
 @router.post("/letters/{deed}/choose")
@@ -116,8 +117,8 @@ async def do(request: Request, visit: Visiting, there: Provided, deed: Deed) -> 
             return said.back("/letters/groups", "discarded")
         await letters.restore(there, who, chosen, reason=reason)
         return said.back("/letters/groups", "restored")
-    except InvalidInputError as wrong:
-        return await _ask(request, who, deed, typed, {wrong.field: wrong.reason})
+    except NOT_DONE as wrong:
+        return await _ask(request, who, deed, typed, Failed.of(deed, typed, wrong))
 
 
 @router.get("/letters/{letter_id}")
@@ -142,11 +143,9 @@ async def body(request: Request, visit: Visiting, there: Provided, letter_id: st
     return StreamingResponse(found.pieces, headers=headers, media_type="application/octet-stream")
 
 
-async def _ask(
-    request: Request, who: Principal, deed: Deed, typed: Typed, errors: Mapping[str, str]
-) -> Response:
+async def _ask(request: Request, who: Principal, deed: Deed, typed: Typed, failed: Failed) -> Response:
     """Return the page that asks for what is to be done, with a preflight before a replay."""
-    there, errors = services(request), dict(errors)
+    there, errors = services(request), dict(failed.errors)
     report: Part[Report] = Part()
     count = 0
     try:
@@ -158,19 +157,22 @@ async def _ask(
             report = await part(letters.preflight(there, who, chosen, rate=rate))
     except InvalidInputError as wrong:
         errors.setdefault(wrong.field, wrong.reason)
-    return render.page(
+    page = render.page(
         request,
         "letters_choose.html",
-        status=422 if errors else 200,
+        status=422 if errors else failed.status,
         deed=deed,
         count=count,
         report=report,
         errors=errors,
+        refused=failed.refused,
         typed=typed,
         chosen=typed.pairs(FILTERS),
         now_address=f"/letters/{deed}/choose?{urlencode([*typed.pairs(FILTERS), ('now', 'yes')])}",
         default_rate=there.replay_rate,
     )
+    page.headers.update(failed.headers)
+    return page
 
 
 def _permit(who: Principal, deed: Deed) -> None:

@@ -1,22 +1,24 @@
 """Replays: what is on its way, how far it is, and how to stop it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from claimbus.database.access import Principal
 from claimbus.database.replay_rows import ItemState, Replay, State
-from claimbus.events.errors import InvalidInputError
 from claimbus.portal.desk import replays
 from claimbus.portal.pages import render, said
+from claimbus.portal.pages.failed import NOT_DONE, Failed
 from claimbus.portal.pages.parts import filtered
 from claimbus.portal.pages.routes import pages
 from claimbus.portal.pages.session import Visiting
 from claimbus.portal.pages.typed import of_address, of_form
 from claimbus.portal.services import Provided, Services
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
 
 Turning = Literal["pause", "resume", "cancel"]
 STATES: Final[tuple[State, ...]] = get_args(State)
@@ -38,7 +40,7 @@ async def every(request: Request, visit: Visiting, there: Provided) -> Response:
 @router.get("/replays/{replay_id}")
 async def one(request: Request, visit: Visiting, there: Provided, replay_id: str) -> Response:
     """Show a job, with how far it is: asked for again every second while it runs."""
-    return await _show(request, there, visit.who, replay_id, {})
+    return await _show(request, there, visit.who, replay_id, Failed())
 
 
 @router.post("/replays/{replay_id}/{turning}")
@@ -57,14 +59,15 @@ async def turn(
     }
     try:
         await doing[turning]()
-    except InvalidInputError as wrong:
-        return await _show(request, there, visit.who, replay_id, {wrong.field: wrong.reason})
+    except NOT_DONE as wrong:
+        failed = Failed.of(turning, typed, wrong)
+        return await _show(request, there, visit.who, replay_id, failed)
     words = {"pause": "paused-replay", "resume": "resumed", "cancel": "cancelled"}
     return said.back(f"/replays/{replay_id}", words[turning])
 
 
 async def _show(
-    request: Request, there: Services, who: Principal, replay_id: str, errors: Mapping[str, str]
+    request: Request, there: Services, who: Principal, replay_id: str, failed: Failed
 ) -> Response:
     typed = of_address(request)
     state = next((one for one in ITEM_STATES if one == typed.text("state")), None)
@@ -73,15 +76,19 @@ async def _show(
         replays.get(there, who, replay_id),
         filtered(replays.items(there, who, replay_id, wanted, cursor=typed.maybe("cursor"))),
     )
-    return render.page(
+    page = render.page(
         request,
         "replay.html",
-        status=422 if errors else items.status,
+        status=items.status if failed.status == 200 else failed.status,
         job=job,
         progress=progress,
         items=items,
         counts=dict(zip(ITEM_STATES, progress, strict=True)),
         state=state,
-        errors=errors,
+        errors=failed.errors,
+        refused=failed.refused,
+        failed=failed.form,
         is_live=job.state in ("running", "sent"),
     )
+    page.headers.update(failed.headers)
+    return page

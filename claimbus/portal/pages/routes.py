@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import SplitResult, quote, urlsplit
 
 import structlog
 from fastapi import APIRouter
@@ -71,8 +71,17 @@ async def _check_form(request: Request, *, is_open: bool) -> None:
 
 def _to_login(request: Request) -> Response:
     """Send a browser to the login, and from there back; a script is told to go there as a whole."""
-    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    shown = _shown(request)
+    here = shown.path + (f"?{shown.query}" if shown.query else "")
     target = "/login" if request.method != "GET" else f"/login?next={quote(here)}"
     if "hx-request" in request.headers:
         return Response(status_code=200, headers={"hx-redirect": target})
     return RedirectResponse(target, status_code=303)
+
+
+def _shown(request: Request) -> SplitResult:
+    """Return the address that a browser shows: of the page whose script asks, or of what is asked for."""
+    try:
+        return urlsplit(request.headers.get("hx-current-url", str(request.url)))
+    except ValueError:
+        return urlsplit("/")

@@ -13,7 +13,7 @@ SAID: Final[Mapping[str, str]] = {
     "added": "The endpoint was added.",
     "saved": "Saved.",
     "participant": "The participant was added. Put in what it owns, and whom to tell.",
-    LATE: "Saved, but not in RabbitMQ yet: the workers will see to that by themselves.",
+    LATE: "Saved, but not in effect everywhere yet: the workers will see to that by themselves.",
     "subscribed": "The subscriptions were changed.",
     "paused": "Paused. Its queue keeps everything that comes.",
     "paused-replay": "Paused. Nothing more is sent until somebody resumes it.",

@@ -36,7 +36,10 @@ class Visit:
 
 
 async def visit_of(request: Request) -> Visit:
-    """Return who makes a request. Raises LoginRequiredError, and what a look-up raises."""
+    """Return who makes a request. Raises LoginRequiredError, and what a look-up raises.
+
+    It is a use of the session, unless a page asks by itself how far something is.
+    """
     known: Visit | None = getattr(request.state, "visit", None)
     if known is not None:
         return known
@@ -48,7 +51,8 @@ async def visit_of(request: Request) -> Visit:
     who = None if session is None else await there.identity.of_session(session, request)
     if session is None or who is None:
         raise LoginRequiredError
-    await note_use(there.database, session, cookie, now)
+    if "hx-request" not in request.headers:  # a page asks so by itself, also in a tab that nobody sees
+        await note_use(there.database, session, cookie, now)
     visit = Visit(who, session)
     request.state.visit = visit
     return visit

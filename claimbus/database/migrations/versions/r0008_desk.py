@@ -35,7 +35,7 @@ def upgrade() -> None:
         sa.Column("total", sa.BigInteger, nullable=False),
         sa.Column("recovered", sa.JSON),
         sa.Column("why", sa.String, nullable=False),
-        sa.CheckConstraint("state IN ('running', 'done', 'failed')", "state"),
+        sa.CheckConstraint("state IN ('running', 'done', 'failed', 'stopped')", "state"),
     )
     op.create_index("ix_recoveries_begun_at", "recoveries", ["begun_at", "id"])
     op.create_index("ix_recoveries_endpoint_id", "recoveries", ["endpoint_id", "begun_at", "id"])

@@ -14,6 +14,7 @@ from claimbus.events.errors import InvalidInputError
 from claimbus.portal.desk import participants
 from claimbus.portal.desk.participants import Whole
 from claimbus.portal.pages import render, said
+from claimbus.portal.pages.failed import NOT_DONE, Failed
 from claimbus.portal.pages.operator.operating import Operating
 from claimbus.portal.pages.routes import pages
 from claimbus.portal.pages.typed import Typed, of_address, of_form
@@ -39,7 +40,7 @@ async def ask(
 ) -> Response:
     """Show the form of a change, and what it means."""
     whole = await participants.get(there, who, participant_id)
-    return _asked(request, whole, change, of_address(request))
+    return _asked(request, whole, change, of_address(request), Failed())
 
 
 @router.post("/participants/{participant_id}/{change}")
@@ -51,9 +52,8 @@ async def make(
     try:
         reason = typed.needed("reason", "say why; it stands in the audit")
         await _MAKING[change](there, who, whole, typed, reason)
-    except InvalidInputError as wrong:
-        field = FIELDS.get(wrong.field, wrong.field)
-        return _asked(request, whole, change, typed, {field: wrong.reason})
+    except NOT_DONE as wrong:
+        return _asked(request, whole, change, typed, Failed.of(change, typed, wrong))
     return said.back(f"/participants/{participant_id}", "saved")
 
 
@@ -71,9 +71,7 @@ async def _own(there: Services, who: Principal, whole: Whole, typed: Typed, reas
     )
     if wanted.valid_to is not None and wanted.valid_to <= wanted.valid_from:
         raise InvalidInputError("to", "is not later than the beginning")
-    if any(_overlap(wanted, one) for one in whole.entitlements):
-        raise InvalidInputError("resource", "it owns that within this time already; end that first")
-    await participants.entitle(there, who, wanted, reason=reason)
+    await participants.entitle(there, who, wanted, new=True, reason=reason)
 
 
 async def _end(there: Services, who: Principal, whole: Whole, typed: Typed, reason: str) -> None:
@@ -99,15 +97,6 @@ _MAKING: Final[Mapping[Change, Callable[[Services, Principal, Whole, Typed, str]
 }
 
 
-def _overlap(one: Entitlement, other: Entitlement) -> bool:
-    """Tell whether both are of one resource, and hold at one moment."""
-    return (
-        one.resource_id == other.resource_id
-        and (one.valid_to is None or one.valid_to > other.valid_from)
-        and (other.valid_to is None or other.valid_to > one.valid_from)
-    )
-
-
 def _chosen(whole: Whole, typed: Typed) -> Entitlement:
     """Return the entitlement of this ``resource`` that begins at this moment, as links have it."""
     resource, begin = typed.text("resource"), typed.moment("begin")
@@ -117,18 +106,19 @@ def _chosen(whole: Whole, typed: Typed) -> Entitlement:
     raise InvalidInputError("resource", "it does not own that")
 
 
-def _asked(
-    request: Request, whole: Whole, change: Change, typed: Typed, wrong: Mapping[str, str] | None = None
-) -> Response:
+def _asked(request: Request, whole: Whole, change: Change, typed: Typed, failed: Failed) -> Response:
     opened = "\n".join(whole.participant.event_types)
-    return render.page(
+    page = render.page(
         request,
         "operator/participant_change.html",
-        status=422 if wrong else 200,
+        status=failed.status,
         change=change,
         one=whole.participant,
         held=_chosen(whole, typed) if change == "end" else None,
-        patterns=typed.text("patterns") if wrong else opened,
+        patterns=typed.text("patterns") if failed.form else opened,
         typed=typed,
-        wrong=wrong or {},
+        wrong={FIELDS.get(name, name): reason for name, reason in failed.errors.items()},
+        refused=failed.refused,
     )
+    page.headers.update(failed.headers)
+    return page

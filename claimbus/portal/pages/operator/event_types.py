@@ -11,6 +11,7 @@ from claimbus.events.catalogue import Retirement, lookup
 from claimbus.events.errors import InvalidInputError
 from claimbus.portal.desk import catalogue
 from claimbus.portal.pages import render, said
+from claimbus.portal.pages.failed import NOT_DONE, Failed
 from claimbus.portal.pages.operator.operating import Operating
 from claimbus.portal.pages.routes import pages
 from claimbus.portal.pages.typed import Typed, of_form
@@ -33,7 +34,7 @@ async def listed(request: Request, there: Provided, who: Operating) -> Response:
 @router.get("/event-types/{name}")
 async def one(request: Request, there: Provided, who: Operating, name: str) -> Response:
     """Show a type's dates, to be changed."""
-    return await _show(request, there, who, name)
+    return await _show(request, there, who, name, Failed())
 
 
 @router.post("/event-types/{name}")
@@ -43,8 +44,8 @@ async def change(request: Request, there: Provided, who: Operating, name: str) -
     try:
         reason = typed.needed("reason", "say why; it stands in the audit")
         await catalogue.set_dates(there, who, name, *_dates(typed), reason=reason)
-    except InvalidInputError as wrong:
-        return await _show(request, there, who, name, typed=typed, wrong=wrong)
+    except NOT_DONE as wrong:
+        return await _show(request, there, who, name, Failed.of("dates", typed, wrong))
     return said.back(f"/event-types/{name}", "saved")
 
 
@@ -58,29 +59,25 @@ def stage(dates: Retirement) -> str:
     return "active" if dates == Retirement(None, None) else "announced"
 
 
-async def _show(
-    request: Request,
-    there: Services,
-    who: Principal,
-    name: str,
-    *,
-    typed: Typed | None = None,
-    wrong: InvalidInputError | None = None,
-) -> Response:
+async def _show(request: Request, there: Services, who: Principal, name: str, failed: Failed) -> Response:
     lookup(name)
+    typed = failed.typed
     kind = next(one for one in await catalogue.types(there, who) if one.name == name)
     known = {field: day and day.isoformat() for field, day in kind.dates._asdict().items()}
-    return render.page(
+    page = render.page(
         request,
         "operator/event_type.html",
         path=MENU,
-        status=422 if wrong else 200,
+        status=failed.status,
         kind=kind,
         stage=stage(kind.dates),
         dates=known if typed is None else {field: typed.text(field) for field in known},
         reason="" if typed is None else typed.text("reason"),
-        wrong={} if wrong is None else {wrong.field: wrong.reason},
+        wrong=failed.errors,
+        refused=failed.refused,
     )
+    page.headers.update(failed.headers)
+    return page
 
 
 def _dates(typed: Typed) -> Retirement:

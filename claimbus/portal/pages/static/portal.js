@@ -27,7 +27,7 @@ document.addEventListener("click", async (event) => {
   }
 });
 
-// A form that asks before it goes.
+// A form that asks before it goes; if it has a reason that nobody sees, it asks for that as well.
 document.addEventListener("submit", (event) => {
   const form = event.target;
   const question = form.dataset.ask;
@@ -38,6 +38,15 @@ document.addEventListener("submit", (event) => {
   const [no, yes] = dialog.querySelectorAll("button");
   const isGrave = event.submitter?.classList.contains("danger") ?? false;
   dialog.querySelector("p").textContent = question;
+  const reason = form.querySelector("input[type=hidden][name=reason]");
+  const why = dialog.querySelector("#why");
+  why.parentElement.hidden = !reason;
+  why.value = reason?.value ?? "";
+  why.onkeydown = (pressed) => {
+    if (pressed.key !== "Enter") return;
+    pressed.preventDefault(); // a form's first button would be its answer
+    yes.click();
+  };
   yes.textContent = event.submitter?.textContent ?? "Go on";
   yes.classList.toggle("danger", isGrave);
   dialog.returnValue = "no";
@@ -45,6 +54,7 @@ document.addEventListener("submit", (event) => {
   (isGrave ? no : yes).focus();
   dialog.addEventListener("close", () => {
     if (dialog.returnValue !== "yes") return;
+    if (reason) reason.value = why.value;
     form.dataset.asked = "yes";
     form.requestSubmit(event.submitter);
     delete form.dataset.asked;
