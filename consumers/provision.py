@@ -86,6 +86,19 @@ class Provision:
         """Tell whether the endpoint's queue is bound to anything, as far as the database knows."""
         return bool(_of(await self._bound(endpoint.id), endpoint.generation))
 
+    async def is_made(self, endpoint: Endpoint) -> bool:
+        """Tell whether the endpoint's queue can be consumed: all was made, or nothing is to be bound to it.
+
+        RabbitMQ closes the connection (541) of whoever consumes a quorum queue that is just being declared.
+        """
+        participant, bound = await self._database.read(
+            lambda sql: (
+                participants.get(sql, endpoint.participant_id),
+                dated.current(sql, endpoint.id),
+            )
+        )
+        return bool(_of(bound, endpoint.generation)) or not wanted(endpoint, participant)
+
     async def unbind(self, endpoint: Endpoint) -> None:
         """Let nothing more into an endpoint's queue, even while it hangs; it keeps what it has."""
         bound = await self._bound(endpoint.id)

@@ -2,6 +2,7 @@
 
 from claimbus.broker.connections import Connections
 from claimbus.broker.consumer import Consumer, OnDelivery, OnVoid
+from claimbus.broker.errors import TopologyError
 from claimbus.broker.topology import endpoint_queue
 from claimbus.database.endpoint import Endpoint
 from consumers.provision import Provision
@@ -33,6 +34,8 @@ class Source:
 
     async def open(self, endpoint: Endpoint) -> None:
         """Consume the endpoint's queue. Raises TopologyError when it is not there yet, UnavailableError."""
+        if not await self._provision.is_made(endpoint):
+            raise TopologyError(f"no worker made {endpoint_queue(endpoint.id, endpoint.generation)} yet")
         await self._consume(endpoint, endpoint.generation)
 
     async def attend_older(self, endpoint: Endpoint) -> None:

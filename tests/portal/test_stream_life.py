@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from claimbus.broker import topology
 from claimbus.cli.settings import Settings
 from claimbus.events.stream import MAX_BODY, CloseCode
 from claimbus.portal import stream_connection, stream_window
@@ -270,6 +271,24 @@ async def test_a_stream_waits_for_a_queue_that_is_not_there_yet(stage: Stage) ->
     async with stage.stream(endpoint, "PGAE") as client:
         assert await client.nothing_comes()
         await stage.provision(endpoint)
+        await stage.publish("PGAE")
+        await client.take()
+
+
+async def test_a_queue_that_is_just_being_made_is_left_alone(stage: Stage) -> None:
+    """RabbitMQ 3.10.8 now and then closes the whole connection of whoever consumes one (541)."""
+    endpoint = await stage.endpoint("PGAE", provisioned=False)
+    consuming = stage.services.consuming
+    async with await consuming.channel() as channel, stage.stream(endpoint, "PGAE") as client:
+        queue = await topology.declare_endpoint(channel, endpoint.id, endpoint.generation, ordered=False)
+
+        async def is_consumed() -> bool:
+            return bool((await channel.count(queue)).consumers)
+
+        assert await client.nothing_comes(within=1.5)
+        assert not await is_consumed()
+        await stage.provision(endpoint)
+        await eventually(is_consumed)
         await stage.publish("PGAE")
         await client.take()
 
