@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -176,7 +175,7 @@ async def test_a_redirect_is_an_answer_and_never_followed(receivers: Receivers) 
         ("120", 120, 120),
         ("0", 0, 0),
         ("99999999999", 86_400, 86_400),
-        (format_datetime(datetime.now(UTC).replace(year=2090), usegmt=True), 86_400, 86_400),
+        ("Sun, 06 Nov 2095 08:49:37 GMT", 86_400, 86_400),
         ("Sun, 06 Nov 1994 08:49:37 GMT", 0, 0),
         ("soon", None, None),
         ("-5", None, None),

@@ -108,7 +108,15 @@ def test_header_names_may_have_any_case() -> None:
 
 
 @pytest.mark.parametrize(
-    "secrets", [[], SECRET, ["whsec_"], ["whsec_not base64!"], ["whsec_\u00e9"], ["whsec_abcd"]]
+    "secrets",
+    [
+        [],
+        pytest.param(SECRET, id="no list"),
+        ["whsec_"],
+        ["whsec_not base64!"],
+        ["whsec_\u00e9"],
+        ["whsec_abcd"],
+    ],
 )
 def test_unusable_secrets_are_told_without_showing_them(secrets: list[str]) -> None:
     with pytest.raises(ConfigurationError) as wrong:
