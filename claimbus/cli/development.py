@@ -138,7 +138,7 @@ def test(arguments: list[str]) -> int:
 def at_once(arguments: Sequence[str]) -> list[str]:
     """Have the tests run several files at a time, unless some were chosen: starting that takes 20 s.
 
-    They mostly wait, for servers, deadlines and processes: 22 minutes one by one, 11 with three on two processors.
+    They mostly wait for servers, deadlines and processes: 22 minutes one by one, 11 with three at a time.
     """
     if any((ROOT / argument.partition("::")[0]).exists() for argument in arguments):
         return []

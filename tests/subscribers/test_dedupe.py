@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -42,7 +43,7 @@ def test_what_is_taken_back_comes_again(file: Path) -> None:
 
 @given(sequences=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=10))
 def test_a_status_is_stale_when_a_newer_one_was_taken(sequences: list[int]) -> None:
-    with Dedupe(Path(":memory:")) as dedupe:
+    with TemporaryDirectory() as directory, Dedupe(Path(directory, "state")) as dedupe:
         taken: list[int] = []
         for sequence in sequences:
             event = received(partitionkey="15120034", sequence=sequence)
