@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claimbus.events.errors import ConfigurationError
@@ -41,7 +41,8 @@ def test_what_is_taken_back_comes_again(file: Path) -> None:
         assert not dedupe.seen(received().message_id)
 
 
-@given(sequences=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=10))
+@settings(max_examples=20)  # each is written to disk
+@given(sequences=st.lists(st.integers(0, 2**63 - 1), min_size=2, max_size=8))
 def test_a_status_is_stale_when_a_newer_one_was_taken(sequences: list[int]) -> None:
     with TemporaryDirectory() as directory, Dedupe(Path(directory, "state")) as dedupe:
         taken: list[int] = []
