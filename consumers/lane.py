@@ -88,6 +88,8 @@ class Lane:
 
     async def open(self) -> None:
         """Begin to consume, unless closed already. Raises TopologyError (no such queue), UnavailableError."""
+        if not self._closing:
+            self._tasks.spawn(self._webhook.prepare())
         with contextlib.suppress(UnavailableError):
             await self._gate.look()
         await self._consume()
@@ -277,4 +279,5 @@ class Lane:
     def _ended(self, error: BaseException | None) -> None:
         if error:
             _log.error("lane failed", endpoint=self.endpoint.id, exc_info=error)
+        self._wake.set()  # who closes the lane waits for what was being tried
         self._pump()

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from pyreqwest.client import Client
@@ -12,12 +13,16 @@ from consumers.addresses import AddressGuard, UnresolvedHostError
 ADDRESS_LIFE: Final = 60.0
 """Seconds after which a host is resolved again."""
 
+_BUILDERS: Final = ThreadPoolExecutor(1, thread_name_prefix="http-client")
+"""Where clients are built, one after the other, so that the event loop always has a processor."""
+
 
 class PinnedClient:
     """Makes its client when first needed, and another one when the host's address has changed.
 
-    ``build`` makes a client that is pinned to an address. It takes 3 ms, so a client is kept while its
-    address is still one of the host's. A replaced one is only let go: what is under way on it goes on.
+    ``build`` makes a client that is pinned to an address. It takes 3 ms, so it is called in a thread, and a
+    client is kept while its address is still one of the host's. A replaced one is only let go: what is under
+    way on it goes on.
     """
 
     def __init__(
@@ -40,6 +45,11 @@ class PinnedClient:
         self._checked_until = 0.0
         self._doubted = False
         self._checking = asyncio.Lock()
+
+    @property
+    def address(self) -> str:
+        """Where the client connects to; empty as long as there is none."""
+        return self._address
 
     async def get(self) -> Client:
         """Return the client, on an address checked within its life.
@@ -79,7 +89,7 @@ class PinnedClient:
         address = self._choose(addresses)
         client = self._client
         if client is None or address != self._address:
-            client = self._build(address)
+            client = await asyncio.get_running_loop().run_in_executor(_BUILDERS, self._build, address)
         self._address, self._doubted = address, False
         self._checked_until = time.monotonic() + self._address_life
         return client

@@ -75,9 +75,10 @@ class Provision:
             new, stale = want - have, have - want
             await topology.bind_endpoint(channel, queue, endpoint.id, want if anew or lost else new)
             await self._note_bound(endpoint, new)
-            await self._note_unbound(endpoint.id, endpoint.generation, stale)
+            began = datetime.now(UTC)
             for exchange, key in stale:
                 await channel.unbind(queue, exchange, key)
+            await self._note_unbound(endpoint.id, endpoint.generation, stale, began)
             for older in {one.generation for one in bound} - {endpoint.generation}:
                 await self._unbind(channel, endpoint.id, older, _of(bound, older))
         return queue
@@ -111,7 +112,8 @@ class Provision:
         Its workers must have stopped consuming. Raises UnavailableError; it can be tried again at any point.
         """
         have = _of(await self._bound(endpoint_id), generation)
-        await self._note_unbound(endpoint_id, generation, have)
+        async with await self._connection.channel() as channel:
+            await self._unbind(channel, endpoint_id, generation, have)
         queue = topology.endpoint_queue(endpoint_id, generation)
         return await removal.remove_endpoint(self._connection, publisher, queue, endpoint_id, have)
 
@@ -131,9 +133,9 @@ class Provision:
     async def _unbind(
         self, channel: Channel, endpoint_id: str, generation: int, have: Collection[Binding]
     ) -> None:
-        await self._note_unbound(endpoint_id, generation, have)
-        queue = topology.endpoint_queue(endpoint_id, generation)
+        queue, began = topology.endpoint_queue(endpoint_id, generation), datetime.now(UTC)
         await topology.unbind_endpoint(channel, queue, endpoint_id, have)
+        await self._note_unbound(endpoint_id, generation, have, began)
 
     async def _bound(self, endpoint_id: str) -> tuple[Bound, ...]:
         return await self._database.read(lambda sql: dated.current(sql, endpoint_id))
@@ -146,12 +148,13 @@ class Provision:
                 lambda sql: dated.record_bound(sql, endpoint.id, endpoint.generation, new, now)
             )
 
-    async def _note_unbound(self, endpoint_id: str, generation: int, gone: Collection[Binding]) -> None:
-        """Date the end of bindings before they go: from then on nothing is expected."""
-        now = datetime.now(UTC)
+    async def _note_unbound(
+        self, endpoint_id: str, generation: int, gone: Collection[Binding], began: datetime
+    ) -> None:
+        """Note that bindings are gone since it ``began``, once they are: who breaks off can go on."""
         if gone:
             await self._database.run(
-                lambda sql: dated.record_unbound(sql, endpoint_id, generation, gone, now)
+                lambda sql: dated.record_unbound(sql, endpoint_id, generation, gone, began)
             )
 
 

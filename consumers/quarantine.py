@@ -17,7 +17,7 @@ import structlog
 
 from claimbus.broker import quarantine, topology
 from claimbus.broker.connection import Connection
-from claimbus.broker.errors import TopologyError
+from claimbus.broker.errors import BrokerUnavailableError, TopologyError
 from claimbus.database import audit, endpoints
 from claimbus.database.audit import Act, Subject
 from claimbus.database.endpoint import Endpoint
@@ -118,13 +118,20 @@ class Quarantine:
             await self._quarantined.remove(gone)
             del hanging[gone]
         bound: list[Endpoint] = []
+        unseen = 0
         for endpoint in found:
             try:
                 if await self._is_back(endpoint, hanging, seen):
                     bound.append(endpoint)
             except (TopologyError, NotFoundError) as failed:
                 _log.error("queue not given", endpoint=endpoint.id, reason=str(failed), next="try again")
-        await self._quarantined.note_look(begun)
+            except BrokerUnavailableError as silent:
+                if not self._connection.is_open:
+                    raise
+                unseen += 1
+                _log.warning("queue not seen", endpoint=endpoint.id, reason=str(silent), next="look again")
+        if not unseen:  # else the moment before stands: from it is recovered what a lost queue missed
+            await self._quarantined.note_look(begun)
         self._alarm(len(hanging))
         for endpoint in bound:
             if time.time() - begun / 1000 > RECOVERS_FOR:
@@ -141,8 +148,8 @@ class Quarantine:
         if answers and endpoint.id in hanging:
             await self._provision.give(endpoint.id, lost=True)
             return True
-        if not answers and endpoint.id not in hanging:
-            hanging[endpoint.id] = await self._quarantine(endpoint)
+        if not answers and (endpoint.id not in hanging or await self._provision.is_bound(endpoint)):
+            hanging.setdefault(endpoint.id, await self._quarantine(endpoint))  # whoever began may have died
         return False
 
     async def _answers(self, endpoint: Endpoint) -> bool | None:

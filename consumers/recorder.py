@@ -20,14 +20,17 @@ GATHERING: Final = 0.1
 With 0.02 a delivery took a tenth more CPU: fewer acks go together, and RabbitMQ writes a log entry for each.
 """
 
+SLOW: Final = 2.0
+"""Seconds that a write may take before no further attempt is made."""
+
 _log = structlog.get_logger("claimbus.consumers.recorder")
 
 
 class Recorder:
     """Writes attempts and tells each one's owner once it is in the database.
 
-    When a write fails, `ready` stops whoever is about to make an attempt, and the same batch is written again
-    until it succeeds; writing a row twice leaves one.
+    While a write fails or takes long, `ready` stops whoever is about to make an attempt. A batch that failed
+    is written again until it succeeds; writing a row twice leaves one.
     """
 
     def __init__(self, database: Database) -> None:
@@ -41,7 +44,7 @@ class Recorder:
 
     @property
     def available(self) -> bool:
-        """Tell whether the last write succeeded."""
+        """Tell whether the last write succeeded, and the one under way does not take long."""
         return self._available.is_set()
 
     async def ready(self) -> None:
@@ -102,6 +105,7 @@ class Recorder:
     async def _commit(self, rows: list[Attempt]) -> None:
         pause = 0.1
         while True:
+            slow = asyncio.get_running_loop().call_later(SLOW, self._available.clear)
             try:
                 await self._database.run(lambda connection: outcomes.record(connection, rows))
             except UnavailableError as away:
@@ -112,3 +116,5 @@ class Recorder:
             else:
                 self._available.set()
                 return
+            finally:
+                slow.cancel()

@@ -71,6 +71,7 @@ class Roster:
         self._versions: dict[str, Version] = {}
         self._lanes: dict[str, list[Lane]] = {}
         self._older: set[tuple[str, int]] = set()
+        self._left: list[Endpoint] = []
         self._endings: set[asyncio.Task[None]] = set()
 
     @property
@@ -102,6 +103,9 @@ class Roster:
 
         await asyncio.gather(*map(attend, found.values()))
         await self._clear_older(found)
+        left, self._left = self._left, []
+        for removed in left:
+            self._ending(self._remove_all(removed))
         if anew:
             await self._remove_leftovers()
 
@@ -199,13 +203,13 @@ class Roster:
 
     async def _forget(self, endpoint_id: str) -> None:
         """Stop receiving for an endpoint that was removed; what is left in its queue becomes dead letters."""
-        del self._versions[endpoint_id]
         closing = self._close(self._lanes.pop(endpoint_id, []))
         endpoint = await self._database.read(lambda sql: endpoints.get(sql, endpoint_id))
         await asyncio.gather(*closing, return_exceptions=True)
-        self._ending(self._remove(endpoint, range(1, endpoint.generation + 1)))
         await self._yard.holds.clear(endpoint_id)
         await self._yard.progress.clear(endpoint_id)
+        del self._versions[endpoint_id]  # not before: what failed until here is done again
+        self._ending(self._remove_all(endpoint))
 
     async def _clear_older(self, found: Mapping[str, Endpoint]) -> None:
         """Empty the queues of earlier generations, and delete each once nobody has anything of it."""
@@ -246,7 +250,15 @@ class Roster:
                 older = await self._provision.older_queues(endpoint)
                 current = await self._provision.counts([queue])
                 if older or current:
-                    self._ending(self._remove(endpoint, [*older, endpoint.generation]))
+                    self._ending(self._remove_all(endpoint))
+
+    async def _remove_all(self, endpoint: Endpoint) -> None:
+        """Remove what a removed endpoint leaves; what cannot be done now, at the next reconcile."""
+        try:
+            await self._remove(endpoint, range(1, endpoint.generation + 1))
+        except ClaimbusError:
+            self._left.append(endpoint)
+            raise
 
     async def _remove(self, endpoint: Endpoint, generations: Iterable[int]) -> None:
         for generation in generations:

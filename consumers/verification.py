@@ -9,12 +9,13 @@ import asyncio
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Literal
 
 from claimbus.database.endpoint import Endpoint
+from claimbus.database.receiver_certificates import Certificate
 from claimbus.events.notices import endpoint_event
 from consumers.addresses import AddressGuard, UnresolvedHostError
 from consumers.answer import Answer, Failure, one_line
@@ -53,6 +54,7 @@ class Verification:
     """Whether a receiver ``passed``, and what it answered last, in plain words: ``meaning``.
 
     ``allowed_rate``: the most deliveries a second that it agreed to; None: it named no limit.
+    ``certificate``: what it showed, trusted or not; None: none.
     """
 
     way: Way
@@ -60,6 +62,7 @@ class Verification:
     answer: Answer
     meaning: str
     allowed_rate: float | None = None
+    certificate: Certificate | None = None
 
 
 async def verify(webhook: Webhook, endpoint: Endpoint, *, source: str) -> Verification:
@@ -67,6 +70,14 @@ async def verify(webhook: Webhook, endpoint: Endpoint, *, source: str) -> Verifi
 
     Never raises for what the other side does.
     """
+    found, certificate = await asyncio.gather(_asked(webhook, endpoint, source), webhook.certificate())
+    if certificate is not None and found.answer.failure == "tls" and certificate.ends_at <= datetime.now(UTC):
+        ended = f"its certificate ended on {certificate.ends_at:%Y-%m-%d %H:%M} UTC: renew it"
+        return replace(found, certificate=certificate, meaning=ended)
+    return replace(found, certificate=certificate)
+
+
+async def _asked(webhook: Webhook, endpoint: Endpoint, source: str) -> Verification:
     headers = {REQUEST_ORIGIN: webhook.origin}
     if endpoint.rate_limit is not None:
         headers[REQUEST_RATE] = str(max(1, int(endpoint.rate_limit * 60)))

@@ -5,6 +5,7 @@ fetches it. Signed by Standard Webhooks. TLS 1.2 or newer, certificates always v
 followed, no proxy, no compression, and only addresses that the guard let through.
 """
 
+import ssl
 import time
 from collections.abc import AsyncIterable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -17,11 +18,14 @@ from pyreqwest.http import Url
 from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
 
+from claimbus.database.receiver_certificates import Certificate
 from claimbus.events.errors import ConfigurationError, InvalidInputError
 from claimbus.events.event import Event
+from claimbus.events.tls import looking_context
 from consumers.addresses import AddressGuard, RefusedAddressError, UnresolvedHostError
 from consumers.answer import Answer, Failure, failure_of, one_line, retry_after_of
 from consumers.binding import STRUCTURED, EventHeaders, claim_body, event_headers, retirement_headers
+from consumers.handshake import shown_at
 from consumers.identity import FIELD, Identity
 from consumers.pinned import ADDRESS_LIFE, PinnedClient
 from consumers.signature import Signer
@@ -59,14 +63,15 @@ def check_url(url: str, *, allow_http: bool = False) -> Url:
 
 
 class Webhook:
-    """Posts events to one endpoint. Its client and connections are made when first needed.
+    """Posts events to one endpoint. Its client is made by `prepare` or the first post, connections by posts.
 
     ``secrets``: those valid now, as ``whsec_…``. ``timeout`` bounds an attempt from connecting to the end of
     the answer; ``connect_timeout`` each of resolving, waiting for a free connection, and connecting with TLS;
     both in seconds. ``concurrency`` bounds the connections. ``ca_pem``: root certificates trusted besides the
     system's. ``identity_pem``: the certificate and key with which we identify ourselves; while they cannot be
-    used, nothing is sent. ``origin``: the name by which receivers know us, as CloudEvents wants it to be in
-    each request. ``claims_url``: what a claim ID is appended to in claim mode.
+    used, nothing is sent. ``looking``: a `looking_context` that shows them too, for `certificate`.
+    ``origin``: the name by which receivers know us, as CloudEvents wants it to be in each request.
+    ``claims_url``: what a claim ID is appended to in claim mode.
 
     Raises InvalidInputError for an unusable URL or secret.
     """
@@ -82,6 +87,7 @@ class Webhook:
         concurrency: int = 8,
         ca_pem: bytes | None = None,
         identity_pem: bytes | None = None,
+        looking: ssl.SSLContext | None = None,
         allow_http: bool = False,
         origin: str = ORIGIN,
         claims_url: str = "/v1/claims/",
@@ -93,7 +99,9 @@ class Webhook:
         self.origin = origin
         self._signer = Signer(secrets)
         self._identity = None if identity_pem is None else Identity(identity_pem)
+        self._looking = looking
         self._timeout = timeout
+        self._connect_timeout = connect_timeout
         self._claims_url = claims_url
         host, port = self._url.host_str or "", self._url.port_or_known_default or 0
 
@@ -133,6 +141,10 @@ class Webhook:
         self._client = PinnedClient(
             host, port, pinned_to, guard, resolve_timeout=connect_timeout, address_life=address_life
         )
+
+    async def prepare(self) -> None:
+        """Make the client, so that the first post need not wait for it; what forbids that, the post says."""
+        await self._reach(time.monotonic())
 
     async def post(
         self,
@@ -191,6 +203,21 @@ class Webhook:
             return client, {}
         return await self._exchange(
             client, client.request("OPTIONS", self._url).headers(headers), began, hear
+        )
+
+    async def certificate(self) -> Certificate | None:
+        """Look at the certificate that is shown where a post would go, over a connection of its own.
+
+        None: there is no TLS, or none is shown in time. Never raises for what the other side does.
+        """
+        if self._url.scheme != "https" or isinstance(await self._reach(time.monotonic()), Answer):
+            return None
+        return await shown_at(
+            self._client.address,
+            self._url.port_or_known_default or 0,
+            name=(self._url.host_str or "").strip("[]").rstrip("."),
+            tls=self._looking or looking_context(),
+            within=self._connect_timeout,
         )
 
     async def aclose(self) -> None:

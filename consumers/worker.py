@@ -28,6 +28,7 @@ from claimstore.presence import Presence
 from claimstore.progress import Progress
 from claimstore.quarantined import Quarantined
 from claimstore.store import ClaimStore
+from consumers.certificate_watch import CertificateWatch
 from consumers.crew import Crew
 from consumers.disposition import Disposition
 from consumers.garbage import collect_seldom
@@ -143,6 +144,9 @@ class Worker:
             lost=metrics.lost.inc,
         )
         self._retention = Retention(services.database, services.leases, worker=name, kept=attempts_kept)
+        self._certificates = CertificateWatch(
+            services.database, services.leases, services.webhook, worker=name
+        )
         self._changed = asyncio.Event()
         self._measured: set[str] = set()
         store, roster, crew = services.store, self._roster, self._crew
@@ -175,7 +179,12 @@ class Worker:
             await self._roster.reconcile()
             watches += [
                 asyncio.create_task(watch)
-                for watch in (self._keep_reconciled(), self._keep_watch(), self._retention.run())
+                for watch in (
+                    self._keep_reconciled(),
+                    self._keep_watch(),
+                    self._retention.run(),
+                    self._certificates.run(),
+                )
             ]
             ready()
             stopped = asyncio.create_task(stop.wait())

@@ -13,6 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from starlette.routing import Match
 
 from benchmarks import deliver as delivering
 from benchmarks import limit
@@ -29,7 +30,7 @@ from benchmarks.isolation import isolation
 from benchmarks.large import large
 from benchmarks.latency import latency
 from benchmarks.letters import keep
-from benchmarks.pages import DATABASES, PAGES, Seed, pages
+from benchmarks.pages import DATABASES, LEFT_OUT, PAGES, Seed, pages
 from benchmarks.portal import portal
 from benchmarks.publish import publish
 from benchmarks.reconcile import reconcile
@@ -44,6 +45,8 @@ from benchmarks.spread import Spread
 from benchmarks.writing import markdown, write
 from claimbus.events.catalogue import check
 from claimbus.events.event import Event
+from claimbus.portal.app import ROUTERS
+from claimbus.portal.pages.routes import PageRoute
 
 PUBLISHERS = {
     "publish_claimbus": "claimbus",
@@ -327,6 +330,22 @@ def test_every_page_is_asked_for_and_answers() -> None:
     assert report.notes == []
     assert {row[0] for row in report.sheets[0].rows} == {name for name, _, _ in PAGES}
     ElementTree.fromstring(report.chart)
+
+
+def test_no_page_of_the_portal_is_forgotten() -> None:
+    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, PageRoute)]
+    there = {route.path for route in routes if "GET" in (route.methods or ())}
+    assert set(LEFT_OUT) <= there
+    asked = {
+        _route_of(path.partition("?")[0], routes) for _, _, path in PAGES if not path.startswith("POST ")
+    }
+    assert asked == there - set(LEFT_OUT)
+
+
+def _route_of(path: str, routes: list[PageRoute]) -> str:
+    """Return the path of the route that a browser would come to."""
+    scope = {"type": "http", "method": "GET", "path": path, "headers": []}
+    return next(one.path for one in routes if one.matches(scope)[0] is Match.FULL)
 
 
 class TestInC:

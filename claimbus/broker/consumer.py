@@ -13,6 +13,7 @@ from claimbus.broker.errors import BrokerUnavailableError, TopologyError
 from claimbus.broker.frames import Properties
 from claimbus.broker.ledger import Ledger
 from claimbus.broker.patience import pause, tries
+from claimbus.broker.quarantine import answers
 from claimbus.events.ticket import Ticket
 
 _log = logging.getLogger(__name__)
@@ -139,8 +140,14 @@ class Consumer:
                 raise
             return session
 
+        async def open_again() -> _Session:
+            # Who consumes a queue that hangs is closed the whole connection, a minute later.
+            if isinstance(queue, str) and not await answers(self._connection, queue):
+                raise BrokerUnavailableError(f"{queue} does not answer")
+            return await open_session()
+
         self._session = await open_session()
-        self._keeper = asyncio.create_task(self._keep(open_session))
+        self._keeper = asyncio.create_task(self._keep(open_again))
 
     def pause(self) -> None:
         """Give the owner no more deliveries; those that it holds can still be settled.

@@ -12,6 +12,7 @@ from claimbus.broker.connection import Connection
 from claimbus.broker.consumer import Consumer, Delivery
 from claimbus.broker.errors import BrokerUnavailableError
 from claimbus.broker.publisher import Publisher
+from claimbus.broker.quarantine import answers
 from claimbus.events.routing import Binding
 
 SETTLE: Final = 2.0
@@ -45,6 +46,9 @@ async def remove_endpoint(
         await _wait_until_unconsumed(channel, queue, within)
         while True:
             moved += await _drain(connection, publisher, queue, endpoint_id, settle)
+            await _wait_until_unconsumed(channel, queue, within)  # what was on its way to us is back by then
+            if not await answers(connection, queue):
+                raise BrokerUnavailableError(f"{queue} does not answer: it may not be empty")
             if not (await channel.count(queue)).messages:
                 break
         await channel.delete_queue(queue)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from itertools import takewhile
 
 from claimbus.broker.errors import NackedError, UnroutableError
 from claimbus.broker.frames import Message
@@ -15,12 +16,11 @@ class Window:
     timer.
     """
 
-    __slots__ = ("_lowest", "_marks", "_next", "_returned", "_unconfirmed")
+    __slots__ = ("_marks", "_next", "_returned", "_unconfirmed")
 
     def __init__(self) -> None:
         self._unconfirmed: dict[int, tuple[asyncio.Future[None], Message]] = {}
         self._next = 1
-        self._lowest = 1
         self._returned: list[tuple[str, str, str | None]] = []
         self._marks: deque[tuple[float, int]] = deque()
 
@@ -34,7 +34,7 @@ class Window:
 
     def settle(self, tag: int, multiple: bool, acked: bool) -> None:
         """Resolve what an ack or nack is about; ``multiple`` means all up to and with ``tag``."""
-        for settled in range(self._lowest, tag + 1) if multiple else (tag,):
+        for settled in [*takewhile(tag.__ge__, self._unconfirmed)] if multiple else (tag,):
             entry = self._unconfirmed.pop(settled, None)
             if entry is None:
                 continue
@@ -47,8 +47,6 @@ class Window:
                 future.set_exception(UnroutableError(f"no queue takes what goes to {_where(message)}"))
             else:
                 future.set_result(None)
-        if multiple:
-            self._lowest = max(self._lowest, tag + 1)
 
     def returned(self, exchange: str, key: str, message_id: str | None) -> None:
         """Note that RabbitMQ returned a message; its ack follows."""

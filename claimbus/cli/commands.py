@@ -27,7 +27,7 @@ COMMANDS: Final = {
     "notice": ("notice:app", "Publish notices to participants."),
     "outbox": ("outbox:app", "Events kept in a file until the servers are back."),
     "work": ("work:work", "Deliver to the participants' endpoints until stopped."),
-    "portal": ("portal:portal", "Serve the HTTP API until stopped."),
+    "portal": ("portal:portal", "Serve the API, streams and web pages until stopped."),
     "access": ("access:app", "Who may use the portal: tokens, client certificates, authorities."),
     "deadletters": ("deadletters:app", "Deliveries that were given up: look, replay, discard."),
     "replays": ("replays:app", "Jobs that deliver dead letters again: watch, pause, resume, cancel."),

@@ -4,6 +4,7 @@
 
 import hashlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -150,8 +151,9 @@ def up(arguments: list[str]) -> int:
     with found_services() as services, private_directory(STATE / "up") as directory:
         database = {"CLAIMBUS_DATABASE_URL": f"sqlite:///{directory / 'claimbus.db'}"}
         settings = services.environment() | database
+        UP.unlink(missing_ok=True)  # of a run that was killed
         UP.touch(mode=0o600)  # a URL may hold a password
-        UP.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        keep(settings)
         try:
             return run(
                 [sys.executable, "-P", "-m", "claimbus.cli.up", *arguments], {**os.environ, **settings}
@@ -160,9 +162,16 @@ def up(arguments: list[str]) -> int:
             UP.unlink(missing_ok=True)
 
 
+def keep(settings: Mapping[str, str]) -> None:
+    """Add settings to those of the running ``./dev up``, as a shell reads them."""
+    with UP.open("a") as file:
+        file.writelines(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
+
+
 def claimbus(arguments: list[str]) -> int:
     """Run the command line, against the running ``./dev up`` if there is one."""
-    settings = dict(line.split("=", 1) for line in UP.read_text().splitlines()) if UP.exists() else {}
+    words = shlex.split(UP.read_text()) if UP.exists() else []
+    settings = dict(word.split("=", 1) for word in words)
     return run([PROGRAMS / "claimbus", *arguments], {**os.environ, **settings})
 
 

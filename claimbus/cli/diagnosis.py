@@ -172,10 +172,14 @@ def _version(connection: Connection) -> Finding:
 
 
 async def _publish_to_nobody(wiring: Wiring) -> None:
-    """Have a message confirmed that reaches no queue: RabbitMQ tells of its alarms only to who publishes."""
+    """Have messages confirmed that reach no queue: RabbitMQ tells of its alarms only to who publishes.
+
+    The first one it takes nevertheless, and blocks the connection then.
+    """
     publisher = await wiring.publisher("doctor: publishes", declares=False)
     encoded = frames.properties(content_type="text/plain", headers={})
-    await publisher.publish(Message("", "claimbus.doctor", encoded, b"", mandatory=False), within=0)
+    for _ in range(2):
+        await publisher.publish(Message("", "claimbus.doctor", encoded, b"", mandatory=False), within=0)
 
 
 async def _endpoints(

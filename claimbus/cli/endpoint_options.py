@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from claimbus.cli.durations import show_duration
 from claimbus.cli.lookups import whole
 from claimbus.cli.options import duration
 from claimbus.cli.settings import Settings
@@ -90,7 +91,8 @@ def chosen(
     if age_limit is not None:
         if age_limit >= settings.claim_life:
             raise InvalidInputError(
-                "age_limit", f"must be shorter than a claim's life, {settings.claim_life}"
+                "age_limit",
+                f"must be shorter than a claim's life, {show_duration(settings.claim_life.total_seconds())}",
             )
         given["age_limit_s"] = int(age_limit.total_seconds())
     if ca_file is not None:

@@ -33,21 +33,31 @@ OWN: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dated:
-    """A certificate, what it is to us, and until when it can be used; ``fingerprint`` is its SHA-256."""
+    """A certificate, what it is to us, and until when it can be used; ``fingerprint`` is its SHA-256.
+
+    ``life``: how long it lasts in all, where it may be renewed by a machine.
+    """
 
     what: str
     subject: str
     fingerprint: str
     until: datetime
+    life: timedelta | None = None
 
     def days_left(self, now: datetime) -> float:
         """Return the days that are left, negative ones once it has ended."""
         return (self.until - now) / timedelta(days=1)
 
     def threshold(self, now: datetime) -> int | None:
-        """Return the threshold that it has come under; None: it has not, or has ended."""
+        """Return the threshold that it has come under; None: it has not, or has ended.
+
+        Machines renew with a third of a certificate's life left: that this nears is no news, a quarter is.
+        """
         left = self.days_left(now)
-        return next((days for days in THRESHOLDS if 0 < left <= days), None)
+        under = next((days for days in THRESHOLDS if 0 < left <= days), None)
+        if under is None or self.life is None or timedelta(days=under) <= self.life / 4:
+            return under
+        return None
 
 
 def dated(certificate: x509.Certificate, what: str, until: datetime | None = None) -> Dated:

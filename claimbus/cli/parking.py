@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from claimbus.cli.database import open_database
-from claimbus.cli.options import Actor, AsJson, Limit, Reason, To
+from claimbus.cli.options import Actor, AsJson, Limit, Reason
 from claimbus.cli.output import listing, say
 from claimbus.cli.settings import load
 from claimbus.cli.wiring import COMMAND_WITHIN, Wiring
@@ -42,7 +42,10 @@ def release(
     ] = None,
     *,
     all_: Annotated[bool, typer.Option("--all", help="All whose resource has an owner by now.")] = False,
-    to: To = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="A participant who gets it; repeat it. Default: who owns it now."),
+    ] = None,
     actor: Actor,
     reason: Reason = "",
     as_json: AsJson = False,

@@ -43,7 +43,10 @@ def add(
     """Add a participant."""
     types = EVERY_TYPE if open_types is None else tuple(open_types)
     with _database() as database, database.transaction() as sql:
+        is_new = organisation not in participants.find_organisations(sql)
         added = participants.add(sql, id_, organisation, Act(actor, reason), event_types=types)
+    if is_new:
+        say(f"claimbus: {organisation} is a new organisation")
     details(_facts(added), as_json=as_json)
 
 

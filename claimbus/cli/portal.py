@@ -19,7 +19,7 @@ _log = structlog.get_logger("claimbus.cli.portal")
 
 
 def portal() -> None:
-    """Serve the HTTP API until stopped: claims and streams to participants, events from ISO systems.
+    """Serve the API, streams and web pages until stopped.
 
     SIGTERM or Ctrl-C finish what is under way. Any number of portals may stand behind one address; who may
     use them is kept with 'claimbus access'.

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -261,7 +261,7 @@ def _shown(value: object) -> str:
     return "" if value is None else without_password(str(value))
 
 
-_ALSO = frozenset(
+ALSO: Final = frozenset(
     {
         "CLAIMBUS_CONFIG",
         "CLAIMBUS_WORKER_NUMBER",  # put there by `claimbus work --processes` for each of them
@@ -269,10 +269,11 @@ _ALSO = frozenset(
         "CLAIMBUS_TEST_POSTGRESQL_URL",
     }
 )
+"""Variables that are no settings and are not refused."""
 
 
 def _refuse_unknown_variables() -> None:
-    known = {f"CLAIMBUS_{name.upper()}" for name in Settings.model_fields} | _ALSO
+    known = {f"CLAIMBUS_{name.upper()}" for name in Settings.model_fields} | ALSO
     for variable in sorted(os.environ):
         if variable.startswith("CLAIMBUS_") and variable not in known:
             raise ConfigurationError(variable, "is no setting; 'claimbus settings' lists them all")

@@ -16,7 +16,7 @@ from claimbus.cli.provisioning import provision
 from claimbus.cli.settings import Settings, load
 from claimbus.cli.wiring import COMMAND_WITHIN, Wiring
 from claimbus.cli.wiring.webhook import address_guard, webhooks
-from claimbus.database import attempts, endpoints
+from claimbus.database import attempts, endpoints, receiver_certificates
 from claimbus.database.attempts import Attempt
 from claimbus.database.audit import Act
 from claimbus.database.endpoint import Endpoint
@@ -52,6 +52,10 @@ def verified(endpoint: Endpoint, act: Act) -> tuple[Endpoint, Verification]:
     """Verify a webhook. One that has passed is noted, and workers deliver to it from then on."""
     settings = load()
     verification = asyncio.run(_verify(settings, endpoint))
+    if verification.certificate is not None:
+        url, now = endpoint.url or "", datetime.now(UTC)
+        with open_database(settings) as database, database.transaction() as sql:
+            receiver_certificates.note(sql, endpoint.id, url, verification.certificate, now)
     if verification.passed:
         rate = verification.allowed_rate
         with open_database(settings) as database, database.transaction() as sql:

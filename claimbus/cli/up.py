@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from claimbus.cli.development import STATE, UP
+from claimbus.cli.development import STATE, UP, keep
 from claimbus.cli.services import private_directory
 from claimbus.cli.services.guard import guarded
 from claimbus.cli.services.server import free_ports
@@ -81,8 +81,7 @@ def up(processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] 
         chosen = {name: value for name, value in settings.items() if name not in os.environ}
         os.environ.update(chosen)
         if UP.exists():
-            with UP.open("a") as file:
-                file.writelines(f"{name}={value}\n" for name, value in chosen.items())
+            keep(chosen)
         try:
             tryout = open_tryout(issuer, load().portal_listen, _shown)
             _show(os.environ, tryout, issuer.ca)

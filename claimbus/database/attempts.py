@@ -4,18 +4,18 @@ Rows never change; they are forgotten by age. Their key is made by the worker, s
 or whose outcome is unknown, is recorded again without a duplicate.
 """
 
-import heapq
 import random
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 from typing import Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select, tuple_
 
+from claimbus.database.given import given
 from claimbus.database.page import Page, whole_numbers
-from claimbus.database.schema import attempts, is_rare, milliseconds
+from claimbus.database.schema import attempts, is_rare, milliseconds, moment_of
 from claimbus.database.statements import insert_into, portions
 
 ANSWER_HEAD_BYTES: Final = 2048
@@ -89,59 +89,141 @@ class Filter:
     until: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return them for SQL, but for ``endpoint_ids``."""
+        """Return them for SQL."""
         column = attempts.c
         found: list[ColumnElement[bool]] = []
         for name in ("message_id", "type", "partitionkey", "replay"):
             value = getattr(self, name)
             if value is not None:
                 found.append(column[name] == value)
+        if self.endpoint_ids is not None:
+            found.append(column.endpoint_id.in_(self.endpoint_ids))
         if self.verdicts is not None:
             found.append(column.verdict.in_(self.verdicts))
-        if self.since is not None:
-            found.append(column.started_ms >= milliseconds(self.since))
-        if self.until is not None:
-            found.append(column.started_ms < milliseconds(self.until))
-        return found
+        return [*found, *self.period()]
 
-    @property
-    def is_for_rare_verdicts(self) -> bool:
-        """Tell whether nothing but verdicts tells which attempts pass, and all of these are rare."""
-        narrow = (self.message_id, self.partitionkey, self.replay)
-        return "delivered" not in (self.verdicts or ("delivered",)) and narrow == (None, None, None)
+    def period(self) -> list[ColumnElement[bool]]:
+        """Return those on the time alone."""
+        found: list[ColumnElement[bool]] = []
+        if self.since is not None:
+            found.append(attempts.c.started_ms >= milliseconds(self.since))
+        if self.until is not None:
+            found.append(attempts.c.started_ms < milliseconds(self.until))
+        return found
 
 
 EVERYTHING: Final = Filter()
+
+PATIENCE: Final = 0.08
+"""Seconds after which a search begins no further step."""
+
+STEP: Final = 5_000
+"""Attempts that a step of a search fetches one by one, at most: 10 to 20 ms."""
+
+IN_A_ROW: Final = 50_000
+"""Attempts that a step reads, at most, as they lie side by side in time: 5 to 20 ms."""
+
+GROWS: Final = 8
+"""How many times as many the next step reads."""
+
 _key = tuple_(attempts.c.started_ms, attempts.c.id)
+_newest_first = (attempts.c.started_ms.desc(), attempts.c.id.desc())
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Page[Attempt]):
+    """Attempts, the newest first.
+
+    ``back_to``: so far back was searched, and there is more to search: then there is a cursor, however few
+    rows there are.
+    """
+
+    back_to: datetime | None = None
 
 
 def find(
     connection: Connection, wanted: Filter = EVERYTHING, *, cursor: str | None = None, limit: int = 100
-) -> Page[Attempt]:
-    """Return attempts, newest first."""
-    keys = select(attempts.c.started_ms, attempts.c.id).where(*wanted.conditions())
-    if cursor is not None:
-        keys = keys.where(_key < tuple_(*whole_numbers(cursor, 2)))
-    keys = keys.order_by(attempts.c.started_ms.desc(), attempts.c.id.desc()).limit(limit + 1)
-    # Endpoint by endpoint: one look at several would sort all that they have. And the keys first: the index
-    # alone gives them, while SQLite would fetch each row of an endpoint to see its verdict (30 times slower).
-    # Verdict by verdict for the same reason.
+) -> Found:
+    """Return attempts, newest first.
+
+    Not every filter has an index: each would cost every insert. What none leads to is searched for step by
+    step, the newest first, for `PATIENCE`. The page then has what was found so far, maybe nothing, and a
+    cursor that goes on from there.
+    """
+    before = None if cursor is None else whole_numbers(cursor, 2)
+    search, step = _Search(connection, wanted), limit
+    give_up_at = time.monotonic() + PATIENCE
+    found: list[Attempt] = []
+    while True:
+        floor_ms = search.floor(before, step)
+        found += search.between(floor_ms, before, limit + 1 - len(found))
+        if floor_ms is None or len(found) > limit:
+            page = Page.cut(found, limit, lambda last: f"{last.started_ms}-{last.id}")
+            return Found(page.rows, page.cursor)
+        if time.monotonic() >= give_up_at:
+            return Found(tuple(found), f"{floor_ms}-0", moment_of(floor_ms))
+        before, step = (floor_ms, 0), max(min(GROWS * step, search.most), limit)
+
+
+class _Search:
+    """A search by an index that goes back in time: of all attempts, or of those of each value of a column.
+
+    One look at several values would sort all that they have, so a step ends where the one of them that has
+    most ends it. ``most`` is how many attempts of each are read in a step, at most.
+    """
+
+    def __init__(self, connection: Connection, wanted: Filter) -> None:
+        self._connection, self._wanted = connection, wanted
+        self._is_short = wanted.message_id is not None or wanted.partitionkey is not None
+        self._column, self._values = (None, ()) if self._is_short else _way(wanted)
+        self._conditions = wanted.period()
+        if self._column is attempts.c.verdict:
+            self._conditions.append(is_rare)
+        self.most = IN_A_ROW if self._column is None else STEP // max(len(self._values), 1)
+
+    def floor(self, before: Sequence[int] | None, step: int) -> int | None:
+        """Return to which moment, in milliseconds, so many attempts reach back; None: there are no more."""
+        if self._is_short:  # few have the same, and an index of their own
+            return None
+        nth = select(attempts.c.started_ms).where(*self._conditions, *_before(before))
+        nth = nth.order_by(*_newest_first).limit(1).offset(step)
+        if self._column is None:
+            return self._connection.execute(nth).scalar()
+        listed = given(self._connection, [(one,) for one in self._values], "value")
+        of_each = nth.where(self._column == listed.c.value).correlate(listed).scalar_subquery()
+        return self._connection.execute(select(func.max(of_each)).select_from(listed)).scalar()
+
+    def between(self, floor_ms: int | None, before: Sequence[int] | None, limit: int) -> list[Attempt]:
+        """Return what is wanted from a moment on, the newest first."""
+        # The keys first: an index alone may give them, while SQLite would fetch each row of an endpoint to
+        # see its verdict (30 times slower).
+        keys = select(attempts.c.started_ms, attempts.c.id)
+        keys = keys.where(*self._wanted.conditions(), *self._conditions, *_before(before))
+        if floor_ms is not None:
+            keys = keys.where(attempts.c.started_ms >= floor_ms)
+        keys = keys.order_by(*_newest_first).limit(limit)
+        rows = select(attempts).where(_key.in_(keys)).order_by(*_newest_first)
+        return [Attempt._make(row) for row in self._connection.execute(rows)]
+
+
+def _way(wanted: Filter) -> tuple[ColumnElement[str] | None, Collection[str]]:
+    """Return the column whose index leads to what is wanted, and its values; None: only time does."""
+    if wanted.replay is not None:
+        return attempts.c.replay, (wanted.replay,)
     if wanted.endpoint_ids is not None:
-        looks = [keys.where(attempts.c.endpoint_id == one) for one in set(wanted.endpoint_ids)]
-    elif wanted.verdicts is not None and wanted.is_for_rare_verdicts:
-        looks = [keys.where(attempts.c.verdict == one, is_rare) for one in set(wanted.verdicts)]
-    else:
-        looks = [keys]
-    rows = chain.from_iterable(connection.execute(select(attempts).where(_key.in_(one))) for one in looks)
-    found = heapq.nlargest(limit + 1, map(Attempt._make, rows))
-    return Page.cut(found, limit, lambda last: f"{last.started_ms}-{last.id}")
+        return attempts.c.endpoint_id, set(wanted.endpoint_ids)
+    if wanted.verdicts is not None and "delivered" not in wanted.verdicts:
+        return attempts.c.verdict, set(wanted.verdicts)
+    return None, ()
+
+
+def _before(key: Sequence[int] | None) -> list[ColumnElement[bool]]:
+    return [] if key is None else [_key < tuple_(*key)]
 
 
 def count(connection: Connection, wanted: Filter = EVERYTHING) -> dict[str, int]:
     """Return how many attempts ended with which verdict."""
     query = select(attempts.c.verdict, func.count()).where(*wanted.conditions())
-    if wanted.endpoint_ids is not None:
-        query = query.where(attempts.c.endpoint_id.in_(wanted.endpoint_ids))
     return dict(connection.execute(query.group_by(attempts.c.verdict)).all())
 
 
@@ -159,6 +241,15 @@ def delivered(
     for some in portions(message_ids):
         found.update(connection.execute(query.where(column.message_id.in_(some))).scalars())
     return frozenset(found)
+
+
+def arrived(connection: Connection, deliveries: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """Return which of these deliveries, each an endpoint's ID and a message's, were made."""
+    column, wanted = attempts.c, given(connection, deliveries, "endpoint", "message")
+    is_wanted = (column.message_id == wanted.c.message) & (column.endpoint_id == wanted.c.endpoint)
+    query = select(column.endpoint_id, column.message_id).join(wanted, is_wanted)
+    found = connection.execute(query.where(column.verdict == "delivered"))
+    return frozenset((endpoint_id, message_id) for endpoint_id, message_id in found)
 
 
 def forget(connection: Connection, before: datetime, *, limit: int = 5000) -> int:

@@ -3,10 +3,10 @@
 import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, get_args
 from urllib.parse import urlsplit
 
-from claimbus.database.endpoint import DEFAULTS, Kind
+from claimbus.database.endpoint import DEFAULTS, Kind, Mode
 from claimbus.database.names import check_name
 from claimbus.events.errors import InvalidInputError
 
@@ -83,7 +83,7 @@ def _certificates(name: str, pem: str) -> None:
 _CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
     "name": check_name,
     "url": _url,
-    "mode": partial(_one_of, ("body", "claim")),
+    "mode": partial(_one_of, get_args(Mode)),
     "ordered": partial(_one_of, (True, False)),
     "latest_only": partial(_one_of, (True, False)),
     "concurrency": partial(_whole_number, *RANGES["concurrency"]),

@@ -5,8 +5,8 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, select
 
-from claimbus.database import schema, sealed
-from claimbus.database.endpoint import Endpoint, Secret
+from claimbus.database import endpoint_secrets, schema
+from claimbus.database.endpoint import Endpoint
 
 _column = schema.endpoints.c
 current_state: Final = case(
@@ -21,7 +21,7 @@ _but_state: Final = tuple(one for one in _column if one is not _column.state)
 def load(connection: Connection, *conditions: ColumnElement[bool]) -> tuple[Endpoint, ...]:
     """Return the endpoints whose own row meets every condition, by age."""
     wanted = select(schema.endpoints.c.id).where(*conditions)
-    secrets, subscriptions = _secrets(connection, wanted), _subscriptions(connection, wanted)
+    secrets, subscriptions = endpoint_secrets.load(connection, wanted), _subscriptions(connection, wanted)
     query = (
         select(*_but_state, current_state.label("state"), schema.participants.c.organisation_id)
         .join(schema.participants)
@@ -32,17 +32,6 @@ def load(connection: Connection, *conditions: ColumnElement[bool]) -> tuple[Endp
         Endpoint(**row, secrets=tuple(secrets[row["id"]]), subscriptions=tuple(subscriptions[row["id"]]))
         for row in connection.execute(query).mappings()
     )
-
-
-def _secrets(connection: Connection, of: Select[str]) -> defaultdict[str, list[Secret]]:
-    column = schema.endpoint_secrets.c
-    query = select(column.endpoint_id, column.value, column.created_at, column.expires_at)
-    found: defaultdict[str, list[Secret]] = defaultdict(list)
-    for endpoint_id, value, *dates in connection.execute(
-        query.where(column.endpoint_id.in_(of)).order_by(column.id.desc())
-    ):
-        found[endpoint_id].append(Secret(sealed.secret(connection, endpoint_id, value), *dates))
-    return found
 
 
 def _subscriptions(connection: Connection, of: Select[str]) -> defaultdict[str, list[str]]:

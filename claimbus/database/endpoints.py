@@ -4,23 +4,21 @@ Every change is audited in its transaction, without secrets, and raises ``revisi
 it. An endpoint is removed by a date; its row stays, for what happened to it.
 """
 
-import base64
 import string
 from collections.abc import Collection
-from dataclasses import fields
 from datetime import timedelta
-from secrets import choice, token_bytes
+from secrets import choice
 from typing import Any, Final, Unpack
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
-from claimbus.database import audit, endpoint_limits, participants, schema, sealed
-from claimbus.database.audit import Act, Subject
+from claimbus.database import endpoint_limits, endpoint_secrets, participants, schema
+from claimbus.database.audit import Act
 from claimbus.database.endpoint import DEFAULTS, Endpoint, Kind, Settings, State
+from claimbus.database.endpoint_revision import audit_added, locked, revise
 from claimbus.database.endpoint_rows import current_state, load
 from claimbus.database.errors import DuplicateError, NotFoundError
 from claimbus.events.errors import InvalidInputError
-from claimbus.events.event import format_time
 from claimbus.events.routing import check_pattern
 
 SECRET_OVERLAP: Final = timedelta(hours=24)
@@ -69,10 +67,10 @@ def add(
         "verified_at": act.at if verified and kind == "webhook" else None,
     }
     connection.execute(insert(schema.endpoints), row)
-    _add_secret(connection, endpoint_id, act)
+    endpoint_secrets.add(connection, endpoint_id, act.at)
     _add_subscriptions(connection, endpoint_id, subscriptions)
     added = get(connection, endpoint_id)
-    audit.append(connection, act, "added", _subject(added), after=_state(added))
+    audit_added(connection, added, act)
     return added
 
 
@@ -120,7 +118,7 @@ def change(
     **settings: Unpack[Settings],
 ) -> Endpoint:
     """Change settings. Another URL must be verified anew; ``ordered`` takes another queue: a generation."""
-    before = _kept(connection, endpoint_id)
+    before = locked(connection, endpoint_id)
     values: dict[str, Any] = {
         name: value for name, value in settings.items() if getattr(before, name, None) != value
     }
@@ -134,22 +132,22 @@ def change(
         values["verified_at"] = values["allowed_rate"] = None
     if "ordered" in values:
         values["generation"] = before.generation + 1
-    return _revise(connection, before, act, "changed", values)
+    return revise(connection, before, act, "changed", values)
 
 
 def subscribe(connection: Connection, endpoint_id: str, patterns: Collection[str], act: Act) -> Endpoint:
     """Subscribe to event types. Raises InvalidInputError for a pattern that can match none."""
-    before = _kept(connection, endpoint_id)
+    before = locked(connection, endpoint_id)
     new = set(patterns).difference(before.subscriptions)
     if not new:
         return before
     _add_subscriptions(connection, endpoint_id, new)
-    return _revise(connection, before, act, "subscribed")
+    return revise(connection, before, act, "subscribed")
 
 
 def unsubscribe(connection: Connection, endpoint_id: str, patterns: Collection[str], act: Act) -> Endpoint:
     """Give subscriptions up. Raises NotFoundError for one that the endpoint does not have."""
-    before = _kept(connection, endpoint_id)
+    before = locked(connection, endpoint_id)
     for pattern in patterns:
         if pattern not in before.subscriptions:
             raise NotFoundError("subscription", f"the endpoint has no subscription {pattern!r:.100}")
@@ -157,7 +155,7 @@ def unsubscribe(connection: Connection, endpoint_id: str, patterns: Collection[s
     connection.execute(
         delete(schema.subscriptions).where(column.endpoint_id == endpoint_id, column.pattern.in_(patterns))
     )
-    return _revise(connection, before, act, "unsubscribed")
+    return revise(connection, before, act, "unsubscribed")
 
 
 def pause(connection: Connection, endpoint_id: str, act: Act) -> Endpoint:
@@ -190,25 +188,20 @@ def mark_verified(
     ``allowed_rate``: the most deliveries a second that it agreed to. Raises InvalidInputError when the URL is
     another one by now.
     """
-    before = _kept(connection, endpoint_id)
+    before = locked(connection, endpoint_id)
     if url is None or url != before.url:
         raise InvalidInputError("url", "is not the one that was verified; verify it anew")
     values = {"verified_at": act.at, "allowed_rate": allowed_rate}
-    return _revise(connection, before, act, "verified", values)
+    return revise(connection, before, act, "verified", values)
 
 
 def rotate_secret(
     connection: Connection, endpoint_id: str, act: Act, *, overlap: timedelta = SECRET_OVERLAP
 ) -> Endpoint:
     """Make a new secret; the ones before it sign beside it until the overlap ends, and are then forgotten."""
-    before = _kept(connection, endpoint_id)
-    column, ends = schema.endpoint_secrets.c, act.at + overlap
-    of_endpoint = column.endpoint_id == endpoint_id
-    connection.execute(delete(schema.endpoint_secrets).where(of_endpoint, column.expires_at <= act.at))
-    lasting = or_(column.expires_at.is_(None), column.expires_at > ends)
-    connection.execute(update(schema.endpoint_secrets).where(of_endpoint, lasting).values(expires_at=ends))
-    _add_secret(connection, endpoint_id, act)
-    return _revise(connection, before, act, "secret rotated")
+    before = locked(connection, endpoint_id)
+    endpoint_secrets.rotate(connection, endpoint_id, act.at, overlap)
+    return revise(connection, before, act, "secret rotated")
 
 
 def renew(connection: Connection, endpoint_id: str) -> None:
@@ -219,72 +212,22 @@ def renew(connection: Connection, endpoint_id: str) -> None:
 
 def remove(connection: Connection, endpoint_id: str, act: Act) -> Endpoint:
     """Remove an endpoint: its name is free again, its secrets are forgotten, its row and history stay."""
-    before = _kept(connection, endpoint_id)
-    connection.execute(delete(schema.endpoint_secrets).filter_by(endpoint_id=endpoint_id))
-    return _revise(connection, before, act, "removed", {"removed_at": act.at})
+    before = locked(connection, endpoint_id)
+    endpoint_secrets.forget(connection, endpoint_id)
+    return revise(connection, before, act, "removed", {"removed_at": act.at})
 
 
 def _turn(
     connection: Connection, endpoint_id: str, act: Act, to: State, *, only_from: State | None
 ) -> Endpoint:
-    before = _kept(connection, endpoint_id)
+    before = locked(connection, endpoint_id)
     if before.state == to:
         return before
     if only_from is not None and before.state != only_from:
         raise InvalidInputError("state", f"is {before.state}, not {only_from}")
     becomes = "pending" if to == "active" and not before.verified else to
     action = f"{before.state} to {becomes}"
-    return _revise(connection, before, act, action, {"state": to, "state_reason": act.reason})
-
-
-def _kept(connection: Connection, endpoint_id: str) -> Endpoint:
-    """Return an endpoint that is about to change, locked until the transaction ends."""
-    lock = select(schema.endpoints.c.id).filter_by(id=endpoint_id, removed_at=None).with_for_update()
-    if connection.execute(lock).first() is None:
-        raise NotFoundError("endpoint", f"there is no endpoint {endpoint_id!r:.60}, or it was removed")
-    return get(connection, endpoint_id)
-
-
-def _revise(
-    connection: Connection, before: Endpoint, act: Act, action: str, values: dict[str, Any] | None = None
-) -> Endpoint:
-    new = {**(values or {}), "revision": before.revision + 1}
-    connection.execute(update(schema.endpoints).filter_by(id=before.id).values(new))
-    after = get(connection, before.id)
-    was, is_now = _state(before), _state(after)
-    differing = [name for name in was if was[name] != is_now[name]]
-    audit.append(
-        connection,
-        act,
-        action,
-        _subject(after),
-        before={name: was[name] for name in differing},
-        after={name: is_now[name] for name in differing},
-    )
-    return after
-
-
-def _subject(endpoint: Endpoint) -> Subject:
-    return Subject("endpoint", endpoint.id, endpoint.organisation_id)
-
-
-def _state(endpoint: Endpoint) -> dict[str, Any]:
-    """Return what the audit may know: secrets appear by their dates only."""
-    untold = ("id", "organisation_id", "revision", "created_at", "secrets")
-    state = {one.name: getattr(endpoint, one.name) for one in fields(endpoint) if one.name not in untold}
-    for name in ("verified_at", "removed_at"):
-        if state[name] is not None:
-            state[name] = format_time(state[name])
-    state["subscriptions"] = list(endpoint.subscriptions)
-    state["secrets"] = [format_time(one.created_at) for one in endpoint.secrets]
-    return state
-
-
-def _add_secret(connection: Connection, endpoint_id: str, act: Act) -> None:
-    value = "whsec_" + base64.b64encode(token_bytes(32)).decode()
-    stored = sealed.stored_secret(connection, endpoint_id, value)
-    row = {"endpoint_id": endpoint_id, "value": stored, "created_at": act.at}
-    connection.execute(insert(schema.endpoint_secrets), row)
+    return revise(connection, before, act, action, {"state": to, "state_reason": act.reason})
 
 
 def _add_subscriptions(connection: Connection, endpoint_id: str, patterns: Collection[str]) -> None:

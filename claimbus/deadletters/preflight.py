@@ -1,6 +1,6 @@
 """Preflight: what a replay would meet, letter by letter, before anything is sent. Nothing is changed."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -181,12 +181,6 @@ class _Survey:
 def _read(sql: "Connection", ids: Sequence[str]) -> tuple[list[DeadLetter], set[str]]:
     """Return letters, and the IDs of those whose event was delivered to their endpoint."""
     page = letters.many(sql, ids)
-    of_endpoint: defaultdict[str, list[DeadLetter]] = defaultdict(list)
-    for letter in page:
-        if letter.endpoint_id is not None and letter.message_id is not None:
-            of_endpoint[letter.endpoint_id].append(letter)
-    delivered: set[str] = set()
-    for endpoint_id, theirs in of_endpoint.items():
-        arrived = attempts.delivered(sql, endpoint_id, [one.message_id or "" for one in theirs])
-        delivered.update(one.id for one in theirs if one.message_id in arrived)
-    return page, delivered
+    places = {one.id: (one.endpoint_id, one.message_id) for one in page}
+    arrived = attempts.arrived(sql, [(at, what) for at, what in places.values() if at and what])
+    return page, {id_ for id_, place in places.items() if place in arrived}

@@ -88,7 +88,7 @@ def bodiless(where: Where) -> str | None:
     """Tell why there is no body to deliver."""
     match where:
         case "gone":
-            return "body gone: neither in Redis nor in the database"
+            return "body gone: it is kept nowhere any more"
         case "corrupt":
             return "body corrupt: it is not what was published"
         case _:

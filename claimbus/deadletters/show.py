@@ -20,7 +20,7 @@ from claimbus.database.schema import moment_of
 from claimbus.deadletters.bodies import Bodies, Body
 from claimbus.deadletters.errors import BodyGoneError, NotPermittedError
 from claimbus.deadletters.legible import TEXT_BYTES, Legible, harmless, legible
-from claimbus.events.errors import UnavailableError
+from claimbus.events.errors import ClaimbusError, UnavailableError
 from claimbus.events.event import ALL, Event, format_time
 from claimstore.errors import ClaimCorruptError
 from claimstore.store import ClaimStore
@@ -34,6 +34,8 @@ MAX_ATTEMPTS: Final = 1000
 
 CONFIDENTIAL: Final = "the body is confidential: only operators may see it"
 NOT_OPEN: Final = "events of this type are not open to you any more"
+AWAY: Final = "the body cannot be read at the moment; nothing is lost"
+LOST: Final = "the body is gone, or is not what was published"
 
 
 class Preview(NamedTuple):
@@ -176,8 +178,15 @@ async def _event(bodies: Bodies, letter: DeadLetter, who: Principal) -> tuple[di
             return {} if why == NOT_OPEN else event.attributes(), Preview(size, None, why)
         start = await _beginning(found)
     except (BodyGoneError, ClaimCorruptError, UnavailableError) as wrong:
-        return {}, Preview(None, None, str(wrong))
+        return {}, Preview(None, None, _unread(wrong, who))
     return event.attributes(), Preview(size, legible(start, size, event.datacontenttype))
+
+
+def _unread(wrong: ClaimbusError, who: Principal) -> str:
+    """Return why a body cannot be read; where it should be is for operators alone."""
+    if who.is_one_of(Role.OPERATOR):
+        return str(wrong)
+    return AWAY if isinstance(wrong, UnavailableError) else LOST
 
 
 async def _beginning(found: Body) -> bytes:

@@ -1,4 +1,4 @@
-"""TLS contexts: version 1.2 or newer, the peer always verified. No other place builds one."""
+"""TLS contexts: 1.2 or newer, the peer verified wherever anything is sent. No other place builds one."""
 
 import ssl
 from collections.abc import Iterable
@@ -32,6 +32,20 @@ def client_context(
         _load_certificate(context, certificate_file, key_file, key_password)
     elif key_file is not None:
         raise ConfigurationError("key_file", "is of no use without certificate_file")
+    return context
+
+
+def looking_context(*, certificate_file: Path | None = None, key_file: Path | None = None) -> ssl.SSLContext:
+    """Return a context for looking at the certificate that a server shows, whatever it is worth.
+
+    It believes anybody, so nothing may be sent over it. What this side shows is as in `client_context`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = MINIMUM_VERSION
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if certificate_file is not None:
+        _load_certificate(context, certificate_file, key_file, None)
     return context
 
 

@@ -102,10 +102,10 @@ async def test_opening_a_channel_can_be_cancelled_and_the_connection_stays(amqp_
 
 async def test_a_server_that_stops_answering_on_a_channel_is_noticed(amqp_url: str) -> None:
     async with proxy_before(amqp_url) as proxy:
-        connection = await Connection.open(proxy.url, name="test", answer_timeout=0.3)
+        connection = await Connection.open(proxy.url, name="test", answer_timeout=3)
         channel = await connection.channel()
         proxy.mute()
-        with pytest.raises(BrokerUnavailableError, match=r"declaring queue q: no answer within 0\.3 s"):
+        with pytest.raises(BrokerUnavailableError, match="declaring queue q: no answer within 3 s"):
             await channel.declare_queue("q", {})
         with pytest.raises(BrokerUnavailableError, match="gives no channel"):
             await connection.channel()
@@ -126,7 +126,7 @@ async def test_amqps_reaches_a_server_whose_authority_is_trusted(node: Node, aut
 async def test_an_alarm_blocks_publishing_with_a_clear_error_and_nothing_is_lost(
     node: Node, private_url: str
 ) -> None:
-    publisher = await Publisher.open(private_url, confirm_timeout=0.5, topology=TOPOLOGY)
+    publisher = await Publisher.open(private_url, confirm_timeout=3, topology=TOPOLOGY)
     heard: list[str | None] = []
     publisher.connection.on_blocked(heard.append)
     async with declared(private_url) as connection:

@@ -139,9 +139,9 @@ async def test_silence_within_the_bound_is_unconfirmed_and_brings_a_fresh_connec
 ) -> None:
     queue = await declare_endpoint(connection, "e1", "PGAE")
     async with proxy_before(amqp_url) as proxy:
-        publisher = await Publisher.open(proxy.url, confirm_timeout=0.4)
+        publisher = await Publisher.open(proxy.url, confirm_timeout=3)
         proxy.mute()
-        with pytest.raises(UnconfirmedError, match=r"no confirm within 0\.4 s"):
+        with pytest.raises(UnconfirmedError, match="no confirm within 3 s"):
             await publisher.send(codec.ticket_message(ticket(1), only("PGAE")))
         await eventually(lambda: publisher.has_place)
         proxy.mute()

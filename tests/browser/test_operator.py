@@ -87,6 +87,8 @@ async def test_a_replay_is_paused_resumed_and_cancelled_and_what_is_left_set_asi
         await page.get_by_role("button", name="Replay 9").dblclick()
         await page.wait_for_url("**/replays/*")
         await page.get_by_role("button", name="Pause").click()
+        await page.get_by_label("Why").fill("the receiver is being mended")
+        await page.get_by_role("dialog").get_by_role("button", name="Pause").click()
         await expect(page.get_by_text("Nothing more is sent")).to_be_visible()
         await page.get_by_role("button", name="Resume").click()
         await expect(page.get_by_text("It goes on.")).to_be_visible()

@@ -28,7 +28,7 @@ main()
 
 def test_the_help_lists_every_command_and_loads_none() -> None:
     look = (
-        "import sys\nfrom claimbus.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "import sys\nfrom claimbus.cli.commands import app\ntry:\n    app()\nexcept SystemExit:\n    pass\n"
         "print([name for name in ('pika', 'redis', 'sqlalchemy', 'pydantic') if name in sys.modules])"
     )
     done = subprocess.run(
@@ -36,6 +36,21 @@ def test_the_help_lists_every_command_and_loads_none() -> None:
     )
     assert all(name in done.stdout for name in COMMANDS)
     assert done.stdout.endswith("[]\n")
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--version"], 0), (["no-such-command"], 2)])
+def test_a_command_says_its_last_words_and_ends_before_the_interpreter_is_taken_apart(
+    words: list[str], code: int
+) -> None:
+    script = (
+        "import atexit\nfrom claimbus.cli import main\n"
+        "class Late:\n    def __del__(self):\n        print('taken apart')\n"
+        "late = Late()\natexit.register(print, 'last words')\nmain()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (code, ["last words"])
 
 
 @pytest.mark.parametrize("name", COMMANDS)

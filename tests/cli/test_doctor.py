@@ -16,8 +16,12 @@ from claimbus.events.fingerprint import fingerprint
 from claimstore.connection import Connection
 from claimstore.holds import Holds
 from claimstore.quarantined import Quarantined
+from tests.broker.conftest import authority, node, private_url
+from tests.broker.nodes import Node
 from tests.cli.terminal import Terminal
 from tests.services import management
+
+__all__ = ["authority", "node", "private_url"]
 
 
 @pytest.fixture
@@ -91,6 +95,19 @@ def test_servers_that_are_away_are_errors_and_the_rest_is_looked_at(
     assert seen["Redis"][0] == seen["RabbitMQ"][0] == "error"
     assert "127.0.0.1:1" in seen["RabbitMQ"][1]
     assert seen["database schema"][0] == "ok"
+
+
+def test_an_alarm_of_rabbitmq_is_an_error(terminal: Terminal, node: Node, private_url: str) -> None:
+    private = terminal.but(amqp_url=private_url)
+    private("market", "close", "dam", "--trade-date", "today")
+    assert found(private)["RabbitMQ confirms"][0] == "ok"
+    alarm = "{resource_limit, disk, node()}"
+    node.call(f"rabbit_alarm:set_alarm({{{alarm}, []}})")
+    try:
+        assert found(private, code=1)["RabbitMQ"] == ("error", "RabbitMQ takes no messages: low on disk")
+    finally:
+        node.call(f"rabbit_alarm:clear_alarm({alarm})")
+    assert found(private)["RabbitMQ confirms"][0] == "ok"
 
 
 def test_a_wrong_setting_is_an_error(terminal: Terminal) -> None:

@@ -18,6 +18,14 @@ def test_a_participant_is_added_listed_and_shown(terminal: Terminal) -> None:
     assert (entry["actor"], entry["action"], entry["reason"]) == ("jane", "added", "new")
 
 
+def test_an_organisation_that_is_new_is_said_to_be(terminal: Terminal) -> None:
+    said = [
+        "is a new organisation" in terminal("participants", "add", id_, "--organisation", whose).err
+        for id_, whose in (("PGAE", "Pacific"), ("PCG2", "Pacific"), ("SCE1", "Pacfic"))
+    ]
+    assert said == [True, False, True]
+
+
 def test_what_is_wrong_is_told_with_its_field(terminal: Terminal) -> None:
     add = ("participants", "add", "PGAE", "--organisation", "Pacific")
     terminal(*add)

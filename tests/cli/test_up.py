@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from claimbus.cli import development
 from claimbus.cli.development import ROOT
 from claimbus.database import tidings
 from claimbus.database.engine import Database
@@ -48,6 +49,22 @@ class Running:
         rest, _ = self.process.communicate(timeout=30)
         assert psutil.wait_procs(children, timeout=10)[1] == []
         return str(rest)
+
+
+def test_a_shell_reads_the_settings_that_are_kept_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(development, "UP", tmp_path / "up.env")
+    settings = {
+        "CLAIMBUS_MAIL_FROM": "Event bus <bus@iso.example>",
+        "CLAIMBUS_AMQP_URL": "amqp://a:'$b@c/?d&e",
+    }
+    for name, value in settings.items():
+        development.keep({name: value})
+    shown = " ".join(f'"${name}"' for name in settings)
+    script = f"set -a; . {development.UP}; printf '%s\n' {shown}"
+    said = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == list(settings.values())
 
 
 @pytest.fixture

@@ -52,7 +52,9 @@ async def three_workers(house: House, endpoint: Endpoint, *, share: list[int]) -
 
 async def test_three_workers_have_as_many_requests_under_way_as_an_endpoint_allows(house: House) -> None:
     house.participant("AAA1")
-    endpoint, receiver = await house.endpoint("AAA1", behaviour=Behaviour(kind="hang"), concurrency=5)
+    endpoint, receiver = await house.endpoint(
+        "AAA1", behaviour=Behaviour(kind="hang"), concurrency=5, timeout_s=60.0
+    )
     await three_workers(house, endpoint, share=[2, 2, 1])
     await house.publish(count=30)
     await eventually(lambda: receiver.connections == 5)
@@ -233,7 +235,7 @@ class TestView:
         self, redis: RedisServer
     ) -> None:
         async with await Connection.open(redis.url, answer_within=1.0) as connection:
-            presence = Presence(connection, life=timedelta(seconds=1))
+            presence = Presence(connection, life=timedelta(seconds=5))
             crew = Crew(presence, "us", able=lambda: True, announce=unheard)
             assert crew.workers == set(), "no share of anything before it has entered"
             await presence.note("other")
@@ -258,7 +260,7 @@ class TestView:
         self, redis: RedisServer
     ) -> None:
         async with await Connection.open(redis.url) as connection:
-            presence = Presence(connection, life=timedelta(milliseconds=300))
+            presence = Presence(connection, life=timedelta(seconds=3))
             able = asyncio.Event()
             able.set()
             crew = Crew(presence, "us", able=able.is_set, announce=unheard)

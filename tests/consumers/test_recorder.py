@@ -2,10 +2,14 @@
 
 import asyncio
 
+import pytest
+
 from claimbus.database import attempts
 from claimbus.database.attempts import Attempt, new_id
+from consumers import recorder as recording_of
 from consumers.recorder import Recorder
 from tests.consumers.house import House
+from tests.waiting import eventually
 
 
 def attempt() -> Attempt:
@@ -47,3 +51,20 @@ async def test_a_mistake_after_one_row_does_not_end_the_recording_of_the_others(
     await recording
     found = await house.database.read(attempts.find)
     assert len(found.rows) == 2
+
+
+async def test_while_a_write_takes_long_no_further_attempt_is_made(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording_of, "SLOW", 0.1)
+    recorder, recorded = Recorder(house.database), asyncio.Event()
+    recording = asyncio.create_task(recorder.run())
+    with house.locked_database():
+        recorder.record(attempt(), recorded.set)
+        await eventually(lambda: not recorder.available)
+        assert not recorded.is_set()
+    async with asyncio.timeout(10):
+        await recorder.ready()
+        await recorded.wait()
+    recorder.close()
+    await recording

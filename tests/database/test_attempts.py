@@ -19,6 +19,7 @@ from claimbus.events.errors import InvalidInputError
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 VERDICTS = ("delivered", "failed", "superseded", "corrupt")
+TYPES = ("oms.resource-outage.created", "market.dam.closed")
 
 
 def attempt(number: int = 0, **other: object) -> Attempt:
@@ -166,14 +167,19 @@ def test_a_naive_time_is_refused(database: Database) -> None:
     seconds=st.lists(st.integers(0, 3), max_size=12),
     endpoint_ids=st.none() | st.sets(st.sampled_from(["ep_one", "ep_two", "ep_six"])),
     verdicts=st.none() | st.sets(st.sampled_from(VERDICTS)),
+    type_=st.none() | st.sampled_from(TYPES),
     limit=st.integers(1, 5),
+    patience=st.sampled_from([0, 60]),
 )
 def test_pages_together_are_the_whole_without_repetition(
     shared_sqlite: Database,
+    *,
     seconds: list[int],
     endpoint_ids: set[str] | None,
     verdicts: set[str] | None,
+    type_: str | None,
     limit: int,
+    patience: float,
 ) -> None:
     choose = random.Random(len(seconds))
     rows = [
@@ -181,15 +187,18 @@ def test_pages_together_are_the_whole_without_repetition(
             one,
             endpoint_id=choose.choice(["ep_one", "ep_two", "ep_six"]),
             verdict=choose.choice(VERDICTS),
+            type=choose.choice(TYPES),
         )
         for one in seconds
     ]
     seen: list[Attempt] = []
-    with shared_sqlite.transaction() as connection:
+    wanted, cursor = Filter(endpoint_ids=endpoint_ids, verdicts=verdicts, type=type_), None
+    with pytest.MonkeyPatch.context() as patch, shared_sqlite.transaction() as connection:
+        patch.setattr(attempts, "PATIENCE", patience)
         attempts.record(connection, rows)
-        wanted, cursor = Filter(endpoint_ids=endpoint_ids, verdicts=verdicts), None
-        for _ in range(len(rows) // limit + 1):
+        for _ in range(len(rows) + 1):  # each page comes a moment further at least
             page = attempts.find(connection, wanted, cursor=cursor, limit=limit)
+            assert page.back_to is None or page.cursor is not None
             seen += page.rows
             cursor = page.cursor
             if cursor is None:
@@ -202,9 +211,58 @@ def test_pages_together_are_the_whole_without_repetition(
             for one in rows
             if (endpoint_ids is None or one.endpoint_id in endpoint_ids)
             and (verdicts is None or one.verdict in verdicts)
+            and type_ in (None, one.type)
         ),
         reverse=True,
     )
+
+
+@pytest.mark.parametrize("endpoint_ids", [None, ["ep_one"], ["ep_one", "ep_two", "ep_six"]])
+def test_a_search_that_no_index_leads_stops_in_time_and_goes_on_where_it_stopped(
+    database: Database, monkeypatch: pytest.MonkeyPatch, endpoint_ids: list[str] | None
+) -> None:
+    rare = attempt(0, type="market.dam.closed")
+    record(database, [rare, *(attempt(number) for number in range(1, 500))])
+    record(database, [attempt(number, endpoint_id="ep_two") for number in range(0, 500, 25)])
+    monkeypatch.setattr(attempts, "PATIENCE", 0)
+    wanted = Filter(type="market.dam.closed", endpoint_ids=endpoint_ids)
+    with database.snapshot() as connection:
+        first = attempts.find(connection, wanted, limit=10)
+        assert first.rows == ()
+        assert first.back_to is not None
+        assert first.back_to >= NOON + 489 * SECOND  # it read ten and one
+        assert first.cursor is not None
+        rest = attempts.find(connection, wanted, cursor=first.cursor, limit=1000)
+    assert rest == attempts.Found((rare,), None)
+
+
+def test_a_search_goes_on_as_long_as_it_may(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    rare = attempt(0, type="market.dam.closed")
+    record(database, [rare, *(attempt(number) for number in range(1, 500))])
+    monkeypatch.setattr(attempts, "PATIENCE", 60)
+    monkeypatch.setattr(attempts, "IN_A_ROW", 20)
+    with database.snapshot() as connection:
+        found_ = attempts.find(connection, Filter(type="market.dam.closed"), limit=10)
+    assert found_ == attempts.Found((rare,), None)
+
+
+@pytest.mark.parametrize(
+    "wanted", [Filter(endpoint_ids=["ep_one", "ep_two"]), Filter(verdicts=["failed", "superseded"]), Filter()]
+)
+def test_what_an_index_leads_to_is_there_at_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch, wanted: Filter
+) -> None:
+    verdicts = ("failed", "superseded", "failed")
+    batch = [
+        attempt(number, endpoint_id=f"ep_{'two' if number % 3 else 'one'}", verdict=verdicts[number % 3])
+        for number in range(60)
+    ]
+    record(database, batch)
+    monkeypatch.setattr(attempts, "PATIENCE", 0)
+    with database.snapshot() as connection:
+        page = attempts.find(connection, wanted, limit=20)
+    assert page.rows == tuple(reversed(batch[40:]))
+    assert page.back_to is None
 
 
 @pytest.mark.parametrize(
@@ -215,6 +273,11 @@ def test_pages_together_are_the_whole_without_repetition(
         (Filter(verdicts=["corrupt"], partitionkey="15120034"), "ix_attempts_by_outage"),
         (Filter(verdicts=["corrupt"], message_id="evt_one"), "ix_attempts_by_message"),
         (Filter(verdicts=["corrupt"], endpoint_ids=["ep_one"]), "ix_attempts_by_endpoint"),
+        (Filter(type="market.dam.closed", endpoint_ids=["ep_one", "ep_two"]), "ix_attempts_by_endpoint"),
+        (Filter(endpoint_ids=[f"ep_{number}" for number in range(300)]), "ix_attempts_by_endpoint"),
+        (Filter(partitionkey="15120034", endpoint_ids=["ep_one", "ep_two"]), "ix_attempts_by_outage"),
+        (Filter(message_id="evt_one", endpoint_ids=["ep_one", "ep_two"]), "ix_attempts_by_message"),
+        (Filter(replay="rp_1", endpoint_ids=["ep_one", "ep_two"]), "ix_attempts_by_replay"),
         (Filter(verdicts=["corrupt"], replay="rp_1"), "ix_attempts_by_replay"),
         (Filter(replay="rp_1"), "ix_attempts_by_replay"),
     ],
@@ -248,6 +311,19 @@ def test_what_was_delivered_to_an_endpoint_is_told_for_thousands_at_once(databas
         assert told == {f"evt_{number}" for number in range(6000)}
         both = ("delivered", "superseded")
         assert attempts.delivered(connection, "ep_one", asked, verdicts=both) == told | {"evt_skipped"}
+
+
+def test_deliveries_to_many_endpoints_are_told_at_once(database: Database) -> None:
+    batch = [
+        attempt(0, message_id=f"evt_{number % 100}", endpoint_id=f"ep_{number}") for number in range(900)
+    ]
+    failed = attempt(0, message_id="evt_failed", verdict="failed")
+    record(database, [*batch, failed, batch[0]._replace(id=1)])
+    asked = [(one.endpoint_id, one.message_id) for one in batch]
+    others = [("ep_one", "evt_failed"), ("ep_0", "evt_1"), ("ep_none", "evt_0")]
+    with database.snapshot() as connection:
+        assert attempts.arrived(connection, [*asked, *others]) == set(asked)
+        assert attempts.arrived(connection, []) == set()
 
 
 def test_old_attempts_are_forgotten_in_portions(database: Database) -> None:

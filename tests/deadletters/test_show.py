@@ -208,6 +208,7 @@ async def test_a_letter_is_shown_although_its_body_is_gone(cemetery: Cemetery) -
     assert noted(cemetery) == ["letter"]
     with pytest.raises(BodyGoneError):
         await body(cemetery, letter.id)
+    assert (await look(cemetery, letter.id, UAA)).body.withheld == show.LOST
 
 
 async def test_a_letter_is_shown_although_redis_is_away(cemetery: Cemetery) -> None:
@@ -216,6 +217,7 @@ async def test_a_letter_is_shown_although_redis_is_away(cemetery: Cemetery) -> N
     shown = await look(cemetery, letter.id)
     assert shown.body.shown is None
     assert "Redis" in shown.body.withheld
+    assert (await look(cemetery, letter.id, UAA)).body.withheld == show.AWAY
 
 
 async def test_what_was_no_ticket_is_shown_to_operators_as_its_bytes(cemetery: Cemetery) -> None:

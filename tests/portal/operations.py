@@ -93,7 +93,7 @@ _SET_DATES: Final = Call(
 WRITES: Final = (
     Call(
         "POST /v1/participants",
-        {"id": "NEW{number}", "organisation_id": "New {number} Inc"},
+        {"id": "NEW{number}", "organisation_id": "New {number} Inc", "new_organisation": True},
         (
             Entry("added", "organisation", "New {number} Inc"),
             Entry("added", "participant", "NEW{number}"),

@@ -133,6 +133,7 @@ PAGES: Final = (
     PageCall("GET /events/{name}"),
     PageCall("GET /audit"),
     PageCall("GET /recoveries", "/recoveries?endpoint={endpoint_id}"),
+    PageCall("POST /recoveries/{recovery_id}/stop"),
     PageCall("GET /credentials"),
     PageCall("GET /overview"),
     PageCall("GET /live/overview"),

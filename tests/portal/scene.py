@@ -135,13 +135,18 @@ def _running(id_: str, endpoint_id: str) -> Recovery:
 
 @asynccontextmanager
 async def open_scene(
-    directory: Path, amqp_url: str, *, url: str = NOWHERE, ca_pem: str | None = None
+    directory: Path,
+    amqp_url: str,
+    *,
+    redis_url: str | None = None,
+    url: str = NOWHERE,
+    ca_pem: str | None = None,
 ) -> AsyncIterator[Scene]:
     """A scene in a portal of its own, until the end of the block; its program is an operator's."""
     settings = Settings(
         environment="test",
         amqp_url=amqp_url,
-        redis_url=required("CLAIMBUS_REDIS_URL"),
+        redis_url=redis_url or required("CLAIMBUS_REDIS_URL"),
         key_prefix=f"test:{uuid.uuid4().hex[:12]}:",
         database_url=f"sqlite:///{directory / 'claimbus.db'}",
         portal_listen="127.0.0.1:0",

@@ -87,6 +87,7 @@ async def test_a_write_that_is_refused_leaves_none(scene: Scene, call: Call) -> 
     ("operation", "change"),
     [
         ("POST /v1/participants", {"id": OWNER}),  # whose organisation would be new
+        ("POST /v1/participants", {"new_organisation": False}),
         ("POST /v1/endpoints", {"name": f"{MARK} {{number}}"}),
         ("POST /v1/endpoints", {"subscriptions": ["oms..x"]}),
         ("PATCH /v1/endpoints/{endpoint_id}", {"schema_version": 999, "url": "http://clear.example/"}),
@@ -175,7 +176,13 @@ async def test_a_page_s_form_leaves_what_the_api_leaves(scene: Scene) -> None:
     forms: tuple[tuple[str, dict[str, str], tuple[str, str, str]], ...] = (
         ("/endpoints/{endpoint_id}/pause", {}, ("active to paused", "endpoint", names["endpoint_id"])),
         ("/letters/discard/choose", {"id": names["letter_id"]}, ("discarded", "letters", names["letter_id"])),
+        ("/replays/{replay_id}/pause", {}, ("paused", "replay", names["replay_id"])),
         ("/replays/{replay_id}/cancel", {}, ("cancelled", "replay", names["replay_id"])),
+        (
+            "/recoveries/{recovery_id}/stop",
+            {},
+            ("recovery stopped", "endpoint", names["recovering_id"]),
+        ),
     )
     async with logged_in(scene.portal, Role.OPERATOR, name="paul") as paul:
         for path, fields, wanted in forms:

@@ -1,5 +1,7 @@
 """What of a participant is whose to see."""
 
+import re
+
 import pytest
 
 from claimbus.database import access, audit, participants
@@ -8,6 +10,7 @@ from claimbus.portal.desk import participants as desk
 from claimbus.portal.problems import ForbiddenError
 from tests.portal.asking import asking
 from tests.portal.portals import ACT, Portal
+from tests.portal.seeding import logged_in, text
 
 
 def uaa_of(portal: Portal, *, participant: str | None = None, organisation: str | None = None) -> Principal:
@@ -51,6 +54,32 @@ async def test_a_contact_is_told_until_somebody_of_the_organisation_removes_it(p
     with portal.services.database.snapshot() as sql:
         (entry,) = audit.find(sql, kind="contact", object_id="a@both.example", limit=1).rows
     assert (entry.action, entry.actor, entry.reason) == ("removed", "kay", "left")
+
+
+async def test_an_organisation_that_nobody_knows_is_added_only_if_it_is_said_to_be_new(
+    portal: Portal,
+) -> None:
+    portal.participant("PGAE")
+    with portal.services.database.transaction() as sql:
+        participants.add_organisation(sql, "Empty Inc", ACT)
+    async with asking(portal, portal.token(Role.OPERATOR)) as program:
+        for id_, organisation, is_new, status in (
+            ("PCG2", "PGAE Inc", False, 201),
+            ("PCG3", "PGAE Inc", True, 201),
+            ("EMPT", "Empty Inc", False, 201),
+            ("SCEC", "Edisen", False, 422),
+            ("SCEC", "Edison", True, 201),
+            ("SCE2", "Edison", False, 201),
+        ):
+            document = {"id": id_, "organisation_id": organisation, "new_organisation": is_new}
+            got = await program.post("/v1/participants", document)
+            assert got.status == status, got.body
+            assert status == 201 or got.json["field"] == "organisation"
+    with portal.services.database.snapshot() as sql:
+        assert participants.find_organisations(sql) == ("Edison", "Empty Inc", "PGAE Inc")
+    async with logged_in(portal) as visitor:
+        form = text(await visitor.get("/participants/new"))
+        assert re.findall(r'<option value="([^"]+)">', form) == ["Edison", "Empty Inc", "PGAE Inc"]
 
 
 async def test_what_is_owned_within_that_time_already_is_refused_to_programs_too(portal: Portal) -> None:

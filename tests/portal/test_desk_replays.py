@@ -1,6 +1,8 @@
 """Replays at the desk: which jobs a UAA is told of."""
 
-from claimbus.database import participants, replays
+from sqlalchemy import update
+
+from claimbus.database import participants, replays, schema
 from claimbus.database.access import Principal, Role
 from claimbus.database.attempts import new_id
 from claimbus.database.audit import Act
@@ -84,3 +86,18 @@ async def test_the_api_lists_a_uaa_s_own(portal: Portal) -> None:
     assert [one["replay"]["id"] for one in got.json["items"]] == [own.id]
     daemon = portal.token(Role.PARTICIPANT, participant="ONE", name="kay")
     assert (await portal.get("/v1/replays", token=daemon)).status == 403
+
+
+async def test_the_items_of_a_job_that_is_done_are_counted_once(portal: Portal) -> None:
+    portal.participant("ONE", organisation="Both Inc")
+    ended, running = await job(portal, "kay", "ONE"), await job(portal, "kay", "ONE")
+    database = portal.services.database
+    with database.transaction() as sql:
+        sql.execute(update(schema.replay_items).filter_by(replay_id=ended.id).values(state="delivered"))
+        sql.execute(update(schema.replays).filter_by(id=ended.id).values(state="done"))
+    first = await desk.find(portal.services, OPERATOR)
+    assert {one.id: progress.delivered for one, progress in first.rows} == {ended.id: 1, running.id: 0}
+    with database.transaction() as sql:  # as nothing does any more
+        sql.execute(update(schema.replay_items).values(state="dead again"))
+    second = await desk.find(portal.services, OPERATOR)
+    assert {one.id: progress.dead_again for one, progress in second.rows} == {ended.id: 0, running.id: 1}

@@ -53,7 +53,13 @@ async def test_what_is_another_organisations_is_closed_whatever_is_asked(portal:
     record(portal, attempt(theirs))
     with portal.services.database.transaction() as sql:
         job = replays.create(sql, [letter.id], ACT, selection={}, rate=None, canary=False)
-    names = {"endpoint_id": theirs.id, "message_id": "evt_1", "letter_id": letter.id, "replay_id": job.id}
+    names = {
+        "endpoint_id": theirs.id,
+        "message_id": "evt_1",
+        "letter_id": letter.id,
+        "replay_id": job.id,
+        "recovery_id": "rv_1",
+    }
     queries = (f"endpoint={theirs.id}", "participant=SCE1")
     narrowed = [
         ("GET", f"{path}?{query}") for path in ("/deliveries", "/deliveries.csv") for query in queries
@@ -96,6 +102,7 @@ async def test_no_form_of_these_pages_does_anything_without_its_sessions_token(p
     portal.participant("PGAE")
     one = endpoint(portal)
     names = {"endpoint_id": one.id, "message_id": "evt_1", "letter_id": "dl_1", "replay_id": "rp_1"}
+    names["recovery_id"] = "rv_1"
     async with uaa(portal) as visitor:
         for method, template in routes():
             visitor.csrf = "another session's"

@@ -4,15 +4,28 @@ import csv
 import re
 
 import pytest
+from sqlalchemy import update
 
+from claimbus.database import attempts, audit, schema
+from claimbus.database.audit import Subject
+from claimbus.database.endpoint import Endpoint
 from tests.deadletters.stage import event
-from tests.portal.portals import Portal
+from tests.portal.portals import ACT, Portal
 from tests.portal.seeding import HTML, attempt, cemetery, endpoint, logged_in, record, text, uaa
 
 
 @pytest.fixture(autouse=True)
 def pgae(portal: Portal) -> None:
     portal.participant("PGAE")
+
+
+def sent_again(portal: Portal, at: Endpoint) -> str:
+    """What the tickets of what was sent once more to an endpoint carry."""
+    with portal.services.database.snapshot() as sql:
+        acts = audit.find(sql, kind="endpoint", object_id=at.id).rows
+    [told] = (one.after for one in acts if one.action == "sent again")
+    assert told is not None
+    return str(told["replay"])
 
 
 async def test_before_the_first_delivery_the_page_says_what_will_be_there(portal: Portal) -> None:
@@ -66,6 +79,39 @@ async def test_more_than_a_page_is_led_on_to_with_the_filters_kept(portal: Porta
         assert (first.count("no. "), second.count("no. ")) == (50, 10)
 
 
+async def test_a_search_says_how_far_back_it_has_come_and_goes_on_from_there(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = endpoint(portal)
+    record(
+        portal, attempt(one, started_ms=1_700_000_000_000, type="market.dam.reopened", partitionkey="rare")
+    )
+    record(portal, *(attempt(one, started_ms=1_700_000_060_000 + n) for n in range(120)))
+    monkeypatch.setattr(attempts, "PATIENCE", 0)
+    async with uaa(portal) as visitor:
+        address = "/deliveries?type=market.dam.reopened"
+        page = text(await visitor.get(address))
+        assert "Nothing is like that so far" in page
+        assert "No event type" not in page
+        looks = 0
+        while "Searched back to" in page:
+            looks += 1
+            [further] = re.findall(r'href="([^"]+)" rel="next">Search further back', page)
+            page = text(await visitor.get(f"/deliveries{further}"))
+        assert looks == 2
+        assert "rare, no. 3" in page
+        assert 'rel="next"' not in page
+        [_, line] = (await visitor.get(address.replace("?", ".csv?"))).body.decode().splitlines()
+        assert ",rare," in line
+
+
+async def test_a_slip_in_an_event_type_is_told(portal: Portal) -> None:
+    async with uaa(portal) as visitor:
+        assert "is called <code>market.dam.close</code>." in text(
+            await visitor.get("/deliveries?type=market.dam.close")
+        )
+
+
 async def test_a_delivery_shows_each_attempt_with_its_answer_as_text(portal: Portal) -> None:
     one = endpoint(portal, url="https://one.invalid/")
     record(
@@ -116,17 +162,63 @@ async def test_a_delivery_is_sent_once_more_with_a_reason(portal: Portal) -> Non
         assert refused.status == 422
         assert "say why it is sent once more" in text(refused)
         got = await visitor.post(f"{here}/resend", {"reason": "they lost it"})
-        assert got.headers["location"] == f"{here}?said=resent&after=1#attempts"
+        assert got.headers["location"] == f"{here}?said=resent#attempts"
         waiting = text(await visitor.get(got.headers["location"]))
         assert "Sent once more." in waiting
         [watched] = re.findall(r'hx-get="([^"]+)" hx-trigger="every 1s"', waiting)
         assert "Waiting for the new attempt" in text(await visitor.get(watched))
-        assert "hx-trigger" not in text(await visitor.get(f"{here}?after=1&asked=60"))
-        record(portal, attempt(one, message_id=sent.identity, replay="rc_1"))
+        assert "hx-trigger" not in text(await visitor.get(f"{here}?asked=60"))
+        record(portal, attempt(one, message_id=sent.identity, replay=sent_again(portal, one)))
         there = text(await visitor.get(watched))
         assert "2 attempts" in there
         assert "hx-trigger" not in there
         assert "they lost it" in text(await visitor.get("/audit"))
+
+
+async def test_a_delivery_tells_whether_what_was_sent_once_more_arrived(portal: Portal) -> None:
+    one, other = endpoint(portal), event("PGAE")
+    sent = event("PGAE")
+    for each, ticket in zip((sent, other), await cemetery(portal).tickets(sent, other), strict=True):
+        record(portal, attempt(one, message_id=each.identity, claim_id=ticket.claim_id, type=each.type))
+    here = f"/deliveries/{one.id}/{sent.identity}"
+    async with uaa(portal) as visitor:
+        await visitor.post(f"/endpoints/{one.id}/settings", {"name": "two"})  # its queue is there now
+        assert "Sent once more" not in text(await visitor.get(here))
+        assert (await visitor.post(f"{here}/resend", {"reason": "they lost it"})).status == 303
+        assert "not tried yet</span></p>" in text(await visitor.get(here))
+        await visitor.post(f"/endpoints/{one.id}/pause")
+        assert "The endpoint is paused: its queue keeps it." in text(await visitor.get(here))
+        tried = attempt(one, message_id=sent.identity, replay=sent_again(portal, one))
+        failed = tried._replace(
+            verdict="failed", next="retry 5s", started_ms=tried.started_ms - 1, id=attempts.new_id()
+        )
+        for made, said in ((failed, ">failed</span></a> retry 5s</p>"), (tried, ">delivered</span></a></p>")):
+            record(portal, made)
+            page = text(await visitor.get(here))
+            assert f'<a href="#attempt-{made.id}">' in page
+            assert said in page
+            assert f'id="attempt-{made.id}"' in page
+        assert "Sent once more" not in text(await visitor.get(f"/deliveries/{one.id}/{other.identity}"))
+    got = await portal.get(f"/v1{here}", token=portal.token_of("PGAE"))
+    [told] = got.json["resent"]
+    assert (told["replay"], told["verdict"], told["next"]) == (tried.replay, "delivered", "ack")
+
+
+async def test_what_was_given_up_before_it_was_tried_once_more_is_told(portal: Portal) -> None:
+    one = endpoint(portal)
+    [letter] = await cemetery(portal).bury(one, cause="endpoint gone")
+    record(portal, attempt(one, message_id=letter.message_id))
+    told = {"message_id": letter.message_id, "replay": "rc_1"}
+    with portal.services.database.transaction() as sql:
+        audit.append(sql, ACT, "sent again", Subject("endpoint", one.id), after=told)
+    async with uaa(portal) as visitor:
+        here = f"/deliveries/{one.id}/{letter.message_id}"
+        page = text(await visitor.get(here))
+        assert ("not tried yet" in page, "hx-trigger" in page) == (True, True)
+        with portal.services.database.transaction() as sql:
+            sql.execute(update(schema.letters).values(replay="rc_1"))
+        page = text(await visitor.get(here))
+        assert ("given up</span>" in page, "hx-trigger" in page) == (True, False)
 
 
 async def test_what_became_a_dead_letter_leads_to_it(portal: Portal) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import update
 
-from claimbus.database import letters, replays, schema
+from claimbus.database import audit, letters, replays, schema
 from claimbus.database.access import Role
 from claimbus.events.errors import UnavailableError
 from claimbus.portal.pages import letters as pages
@@ -135,6 +135,27 @@ async def test_a_replay_is_paused_resumed_and_cancelled(portal: Portal) -> None:
         assert "No replay is running" in text(await visitor.get("/replays?state=running"))
 
 
+async def test_who_pauses_or_cancels_a_replay_is_asked_why_and_the_audit_has_it(portal: Portal) -> None:
+    await cemetery(portal).bury(endpoint(portal))
+    async with uaa(portal) as visitor:
+        led = await visitor.post("/letters/replay/choose", {"reason": "mended"})
+        here = led.headers["location"].partition("?")[0]
+        for turning in ("pause", "cancel"):
+            [form] = re.findall(rf'<form[^>]*/{turning}".*?</form>', text(await visitor.get(here)))
+            for asked in ('data-ask="', '<input type="hidden" name="reason" value="">'):
+                assert asked in form
+            assert (await visitor.post(f"{here}/{turning}", {"reason": f"to {turning} it"})).status == 303
+            if turning == "pause":
+                assert "to pause it" in text(await visitor.get(here))
+    with portal.services.database.snapshot() as sql:
+        acts = audit.find(sql, kind="replay", object_id=here.rpartition("/")[2]).rows
+    assert [(one.action, one.reason) for one in acts] == [
+        ("cancelled", "to cancel it"),
+        ("paused", "to pause it"),
+        ("created", "mended"),
+    ]
+
+
 async def test_a_replay_that_cannot_be_paused_now_says_so_on_its_page(
     portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,9 +167,13 @@ async def test_a_replay_that_cannot_be_paused_now_says_so_on_its_page(
         led = await visitor.post("/letters/replay/choose", {"reason": "mended"})
         here = led.headers["location"].partition("?")[0]
         monkeypatch.setattr("claimbus.portal.desk.replays.pause", away)
-        got = await visitor.post(f"{here}/pause")
+        got = await visitor.post(f"{here}/pause", {"reason": "until noon"})
         assert (got.status, got.headers["retry-after"]) == (503, "5")
-        for said in ("Replay of 1 letter", "To do it twice does no harm."):
+        for said in (
+            "Replay of 1 letter",
+            "To do it twice does no harm.",
+            'name="reason" value="until noon"',
+        ):
             assert said in text(got)
 
 

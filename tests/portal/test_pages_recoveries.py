@@ -9,9 +9,11 @@ import pytest
 from claimbus.database import recoveries
 from claimbus.database.access import Role
 from claimbus.database.endpoint import Endpoint
-from claimbus.database.recoveries import Recovery
+from claimbus.database.recoveries import WHY_LOST, Recovery
+from claimbus.portal.desk.recoveries import BROKE_OFF
 from tests.portal.portals import Portal, subject_of
 from tests.portal.seeding import endpoint, logged_in, text, uaa
+from tests.portal.visitors import visiting
 
 TOLD = {
     "replay": "rc_1",
@@ -55,13 +57,13 @@ def begin(portal: Portal, at: Endpoint, number: int, **how: object) -> None:
 async def test_a_recovery_tells_what_it_found_and_leads_to_what_it_sent(portal: Portal) -> None:
     one = endpoint(portal, name="Control room")
     begin(portal, one, 1)
-    begin(portal, one, 2, state="failed", recovered=None, why="the journal is away", read=5, total=90)
+    begin(portal, one, 2, state="failed", recovered=None, why=WHY_LOST, read=5, total=90)
     async with uaa(portal) as visitor:
         for path in ("/recoveries", f"/recoveries?endpoint={one.id}", f"/endpoints/{one.id}"):
             page = text(await visitor.get(path))
             for said in ("1,200 journal entries read", "30 of them concern it", "20 there already"):
                 assert said in page
-            for said in ("1 for others", "2 without a body any more", "the journal is away", "5 of 90"):
+            for said in ("1 for others", "2 without a body any more", WHY_LOST, "5 of 90"):
                 assert said in page
             assert f'href="/deliveries?replay=rc_1&endpoint={one.id}">7</a>' in page
             assert "hx-trigger" not in page
@@ -79,6 +81,47 @@ async def test_one_that_runs_is_watched_until_it_has_ended(portal: Portal) -> No
             ended = replace(recoveries.get(sql, "rv_001"), state="done", recovered=TOLD)
             recoveries.end(sql, ended)
         assert "hx-trigger" not in text(await visitor.get(watched))
+
+
+async def test_one_that_runs_is_stopped_by_who_keeps_its_endpoint(portal: Portal) -> None:
+    one = endpoint(portal)
+    begin(portal, one, 1)
+    begin(portal, one, 2, state="running", ended_at=None, recovered=None, read=25, total=100)
+    async with logged_in(portal, Role.PARTICIPANT, participant="PGAE") as visitor:
+        assert '/stop"' not in text(await visitor.get("/recoveries"))
+        assert (await visitor.post("/recoveries/rv_002/stop")).status == 403
+    async with uaa(portal) as visitor:
+        for path in ("/recoveries", f"/endpoints/{one.id}"):
+            [form] = re.findall(r'<form[^>]*/stop".*?</form>', text(await visitor.get(path)))
+            assert 'action="/recoveries/rv_002/stop"' in form
+            for asked in ('data-ask="Stop this recovery?', '<input type="hidden" name="reason" value="">'):
+                assert asked in form
+        led = await visitor.post("/recoveries/rv_002/stop", {"reason": "the wrong day"})
+        assert led.headers["location"] == f"/recoveries?said=stopped&endpoint={one.id}"
+        page = text(await visitor.get(led.headers["location"]))
+        for said in ("Stopped.", ">stopped</span>", "stopped by a test's", "25 of 100 journal entries read"):
+            assert said in page
+        assert ('/stop"' in page, "hx-trigger" in page) == (False, False)
+        again = await visitor.post("/recoveries/rv_002/stop")
+        assert again.status == 422
+        assert "recovery: does not run any more: it is stopped" in text(again)
+        assert "the wrong day" in text(await visitor.get("/audit"))
+
+
+async def test_what_a_server_said_of_itself_is_for_operators_alone(portal: Portal) -> None:
+    why = "RabbitMQ does not answer at amqp.iso.internal:5671"
+    one = endpoint(portal)
+    begin(portal, one, 1, state="failed", recovered=None, why=why)
+    for role, organisation, read in ((Role.UAA, "PGAE Inc", BROKE_OFF), (Role.OPERATOR, None, why)):
+        token = portal.token(role, organisation=organisation)
+        got = await portal.get("/v1/recoveries/rv_001", token=token)
+        listed = await portal.get("/v1/recoveries", token=token)
+        assert [got.json["why"], listed.json["items"][0]["why"]] == [read, read]
+        async with visiting(portal) as visitor:
+            await visitor.log_in(token)
+            for path in ("/recoveries", f"/endpoints/{one.id}"):
+                page = text(await visitor.get(path))
+                assert (BROKE_OFF in page, why in page) == (read == BROKE_OFF, read == why)
 
 
 async def test_earlier_ones_come_by_pages(portal: Portal) -> None:

@@ -59,6 +59,7 @@ OPEN: Final = {
         "POST /endpoints/{endpoint_id}/verify",
         "POST /endpoints/{endpoint_id}/rotate-secret",
         "POST /deliveries/{endpoint_id}/{message_id}/resend",
+        "POST /recoveries/{recovery_id}/stop",
         "GET /letters/replay/choose",
         "POST /letters/replay/choose",
         "GET /replays/{replay_id}",  # of theirs, by who has the name of who made it

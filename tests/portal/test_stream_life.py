@@ -13,6 +13,7 @@ from claimbus.cli.settings import Settings
 from claimbus.events.stream import MAX_BODY, CloseCode
 from claimbus.portal import stream_connection, stream_window
 from claimbus.portal.stream_frames import frame_of
+from claimbus.portal.stream_source import Source
 from tests.claimstore.private import PrivateRedis
 from tests.claimstore.samples import noise
 from tests.portal.streams import (
@@ -319,19 +320,33 @@ async def test_what_waits_behind_a_slow_reader_goes_to_another(
 
 
 async def test_an_ordered_delivery_that_waits_for_long_is_taken_up_again(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stream_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its pause goes on where it was, and RabbitMQ never sees it unacked for half an hour."""
-    monkeypatch.setattr(stream_connection, "UNACKED_AT_MOST", 0.2)
-    endpoint = await stage.endpoint("PGAE", ordered=True)
-    async with stage.stream(endpoint, "PGAE") as client:
-        await stage.publish("PGAE")
-        [delivery] = await client.take()
-        await client.nack(delivery, "no")
-        [again] = await client.take()
-        assert (again.message_id, again.attempt) == (delivery.message_id, 2)
-        await client.ack(again)
-        assert len(await stage.attempts(endpoint, 2)) == 2
+    taken_up: list[Source] = []
+    close = Source.close
+
+    async def close_once(source: Source) -> None:
+        monkeypatch.setattr(stream_connection, "UNACKED_AT_MOST", 60.0)
+        taken_up.append(source)
+        await close(source)
+
+    settings = stream_settings.model_copy(update={"retry_ladder": "3s"})  # longer than between two checks
+    async with open_stage(settings, tmp_path) as stage:
+        stage.participant("PGAE")
+        endpoint = await stage.endpoint("PGAE", ordered=True)
+        async with stage.stream(endpoint, "PGAE") as client:
+            await stage.publish("PGAE")
+            [delivery] = await client.take()
+            await client.nack(delivery, "no")
+            await stage.attempts(endpoint, 1)
+            monkeypatch.setattr(Source, "close", close_once)
+            monkeypatch.setattr(stream_connection, "UNACKED_AT_MOST", 0.2)  # nothing is out meanwhile
+            [again] = await client.take()
+            assert taken_up
+            assert (again.message_id, again.attempt) == (delivery.message_id, 2)
+            await client.ack(again)
+            assert len(await stage.attempts(endpoint, 2)) == 2
 
 
 async def test_a_delivery_that_we_stumble_over_comes_again_and_holds_up_no_other(
@@ -388,8 +403,8 @@ async def test_many_clients_that_come_and_go_at_once_hurt_nobody(stage: Stage) -
 async def test_a_peer_that_is_dead_is_noticed(
     stream_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("claimbus.events.stream.PING_INTERVAL", 0.3)
-    monkeypatch.setattr("claimbus.events.stream.PING_TIMEOUT", 0.3)
+    monkeypatch.setattr("claimbus.events.stream.PING_INTERVAL", 2.0)
+    monkeypatch.setattr("claimbus.events.stream.PING_TIMEOUT", 2.0)
     async with open_stage(stream_settings, tmp_path) as stage:
         stage.participant("PGAE")
         endpoint = await stage.endpoint("PGAE")

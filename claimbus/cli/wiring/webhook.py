@@ -7,6 +7,7 @@ from pathlib import Path
 from claimbus.cli.settings import Settings
 from claimbus.database.endpoint import Endpoint
 from claimbus.events.errors import ConfigurationError
+from claimbus.events.tls import looking_context
 from consumers.addresses import AddressGuard
 from consumers.identity import Identity
 from consumers.webhook import Webhook
@@ -21,6 +22,9 @@ def webhooks(settings: Settings) -> Callable[[Endpoint], Webhook]:
     """Return what makes an endpoint's webhook."""
     guard = address_guard(settings)
     identity = _identity(settings.webhook_certificate_file, settings.webhook_key_file)
+    looking = looking_context(
+        certificate_file=settings.webhook_certificate_file, key_file=settings.webhook_key_file
+    )
     authorities = _read(settings.webhook_ca_file, "CLAIMBUS_WEBHOOK_CA_FILE")
 
     def webhook(endpoint: Endpoint) -> Webhook:
@@ -34,6 +38,7 @@ def webhooks(settings: Settings) -> Callable[[Endpoint], Webhook]:
             concurrency=1 if endpoint.ordered else endpoint.concurrency,
             ca_pem=own or authorities,
             identity_pem=identity,
+            looking=looking,
             allow_http=settings.webhook_allow_http,
             origin=settings.webhook_origin or f"{settings.environment}.claimbus",
         )

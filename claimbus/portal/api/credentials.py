@@ -21,9 +21,13 @@ class ShownDocument(Document):
 
 
 class CredentialDocument(Document):
-    """A token, or a subject whose client certificates count; `ends_at` is null until one was shown."""
+    """A token, or a subject whose client certificates count; `ends_at` is null until one was shown.
 
-    kind: Literal["token", "certificate"]
+    Or the certificate that an endpoint's receiver shows: `id` and `name` are the endpoint's then, and it was
+    seen at `used_at`.
+    """
+
+    kind: Literal["token", "certificate", "receiver"]
     id: Id
     name: str
     subject: str | None
@@ -40,5 +44,5 @@ class CredentialDocument(Document):
 async def find_credentials(
     services: Provided, who: Caller, cursor: Cursor = None, limit: Limit = 50
 ) -> Items[CredentialDocument]:
-    """List by what the people and daemons of your participants log in: what ends first comes first."""
+    """List by what your people and daemons log in, and what your receivers show: what ends first first."""
     return page(await desk.find(services, who, cursor=cursor, limit=limit), CredentialDocument)

@@ -69,13 +69,43 @@ class AttemptDocument(Document):
         return cls(**{name: told[name] for name in cls.model_fields})
 
 
+class ResentDocument(Document):
+    """That a delivery was sent once more.
+
+    `verdict` and `next` are of the newest attempt at that, null before the first; `given_up`: it is a dead
+    letter by now.
+    """
+
+    replay: str
+    at: Moment
+    verdict: str | None
+    next: str | None
+    given_up: bool
+
+    @classmethod
+    def of(cls, resent: desk.Resent) -> "ResentDocument":
+        """Return it as an answer."""
+        last = resent.last
+        return cls(
+            replay=resent.replay,
+            at=resent.at,
+            verdict=None if last is None else last.verdict,
+            next=None if last is None else last.next,
+            given_up=resent.given_up,
+        )
+
+
 class DeliveryDocument(Document):
-    """An event at an endpoint: its attempts, the oldest first, and its newest dead letter, if it has one."""
+    """An event at an endpoint: its attempts, the oldest first, and its newest dead letter, if it has one.
+
+    `resent`, the newest first: when it was sent once more, of late.
+    """
 
     endpoint_id: str
     message_id: str
     attempts: list[AttemptDocument]
     letter: LetterDocument | None
+    resent: list[ResentDocument]
 
 
 class Resent(Document):
@@ -116,7 +146,11 @@ Asked = Annotated[Wanted, Depends(_wanted)]
 async def find_attempts(
     services: Provided, who: Caller, wanted: Asked, cursor: Cursor = None, limit: Limit = 50
 ) -> Items[AttemptDocument]:
-    """List attempts, the newest first."""
+    """List attempts, the newest first.
+
+    A search by `type`, or by a `verdict` of an endpoint, takes a moment only: it may give fewer items than
+    `limit`, even none, and a `cursor` that goes on from there. Follow it until it is null.
+    """
     found = await desk.find(services, who, wanted, cursor=cursor, limit=limit)
     return Items(items=[AttemptDocument.of(one) for one in found.rows], cursor=found.cursor)
 
@@ -140,6 +174,7 @@ async def get_delivery(
         message_id=message_id,
         attempts=[AttemptDocument.of(one) for one in found.attempts],
         letter=None if found.letter is None else LetterDocument.model_validate(found.letter),
+        resent=[ResentDocument.of(one) for one in found.resent],
     )
 
 

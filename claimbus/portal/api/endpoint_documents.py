@@ -22,6 +22,7 @@ from claimbus.portal.api.fields import (
 )
 
 _USUAL: Final = dict(DEFAULTS)
+_MOST_PATTERNS: Final = 1000
 
 
 class EndpointDocument(Document):
@@ -62,7 +63,7 @@ class VerificationDocument(Document):
 
 
 class OutcomeDocument(Document):
-    """An endpoint as it is now. `late`: why RabbitMQ does not have the change yet."""
+    """An endpoint as it is now. `late`: what of the change is still to come."""
 
     endpoint: EndpointDocument
     verification: VerificationDocument | None
@@ -83,6 +84,17 @@ class HourDocument(Document):
     failed: int
 
 
+class ReceiverCertificateDocument(Document):
+    """The certificate that a webhook's receiver showed at `seen_at`, by its SHA-256 fingerprint."""
+
+    fingerprint: str
+    subject: str
+    issuer: str
+    begins_at: Moment
+    ends_at: Moment
+    seen_at: Moment
+
+
 class HealthDocument(Document):
     """How an endpoint is. `backlog` is null while RabbitMQ is away, `hold_known` false while Redis is."""
 
@@ -96,6 +108,7 @@ class HealthDocument(Document):
     next_probe: Moment | None
     backlog: int | None
     certificate_ends: Moment | None
+    receiver_certificate: ReceiverCertificateDocument | None
 
 
 class TestSent(Document):
@@ -142,12 +155,12 @@ class NewEndpoint(Changes):
     participant_id: ParticipantId
     kind: Kind
     name: Word = Field(examples=["outages"])
-    subscriptions: list[Pattern] = Field(default=[], max_length=1000)
+    subscriptions: list[Pattern] = Field(default=[], max_length=_MOST_PATTERNS)
 
 
 class Subscribing(Request):
     """Event types to subscribe to, and to give up."""
 
-    add: list[Pattern] = Field(default=[], max_length=1000)
-    give_up: list[Pattern] = Field(default=[], max_length=1000)
+    add: list[Pattern] = Field(default=[], max_length=_MOST_PATTERNS)
+    give_up: list[Pattern] = Field(default=[], max_length=_MOST_PATTERNS)
     reason: Reason = ""

@@ -10,6 +10,7 @@ from claimbus.portal.api.endpoint_documents import EndpointDocument
 from claimbus.portal.api.fields import (
     Cursor,
     Document,
+    Flag,
     Items,
     Limit,
     Moment,
@@ -56,10 +57,11 @@ class WholeParticipant(Document):
 
 
 class NewParticipant(Request):
-    """A participant to be added, and its organisation if that is new."""
+    """A participant to be added; its organisation must be there, unless it is said to be new."""
 
     id: ParticipantId
     organisation_id: Word
+    new_organisation: Flag = False
     event_types: list[Pattern] = Field(default=["#"], max_length=100)
     reason: Reason = ""
 
@@ -105,7 +107,13 @@ async def find_participants(
 async def add_participant(services: Provided, who: Caller, new: NewParticipant) -> ParticipantDocument:
     """Add a participant. For operators."""
     added = await desk.add(
-        services, who, new.id, new.organisation_id, patterns=new.event_types, reason=new.reason
+        services,
+        who,
+        new.id,
+        new.organisation_id,
+        new_organisation=new.new_organisation,
+        patterns=new.event_types,
+        reason=new.reason,
     )
     return ParticipantDocument.model_validate(added)
 

@@ -1,13 +1,17 @@
-"""By what people and daemons log in, and until when: tokens and client certificates; no secrets."""
+"""What ends one day: tokens and client certificates, by which one logs in, and receivers' certificates.
+
+No secrets.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
-from claimbus.database import certificates, shown_certificates, tokens
+from claimbus.database import certificates, receiver_certificates, shown_certificates, tokens
 from claimbus.database.access import Grant, Principal, Role, common_name
 from claimbus.database.certificates import KnownSubject
 from claimbus.database.page import Page, opaque, texts
+from claimbus.database.receiver_certificates import Seen
 from claimbus.database.shown_certificates import Shown
 from claimbus.database.tokens import Token
 from claimbus.events.event import format_time
@@ -28,9 +32,12 @@ class Credential:
     ``name`` is the token's, or the subject's common name; only certificates have a ``subject``. A certificate
     is known once it was shown: ``shown`` are those of late, and ``ends_at`` is the end of the one that ends
     last; None as long as there was none. ``used_at`` is right to the minute.
+
+    Or the certificate that an endpoint's receiver shows: ``id`` and ``name`` are the endpoint's then, and it
+    was seen at ``used_at``.
     """
 
-    kind: Literal["token", "certificate"]
+    kind: Literal["token", "certificate", "receiver"]
     id: str
     name: str
     subject: str | None
@@ -53,8 +60,8 @@ async def find(
 ) -> Page[Credential]:
     """Return those that count, or have ended of late: what ends first comes first.
 
-    Operators see all, UAAs those of their participants, and those of their whole organisation if all of its
-    participants are theirs.
+    Operators see all, UAAs those of their participants and of their receivers, and those of their whole
+    organisation if all of its participants are theirs.
     """
     scope.must_be(who, *scope.KEEPING)
     after = None if cursor is None else texts(cursor, 2)
@@ -85,6 +92,7 @@ def _found(sql: "Connection", who: Principal) -> list[Credential]:
     return [
         *map(_of_token, there),
         *(_of_subject(one, tuple(shown.get(one.id, ()))) for one in known),
+        *map(_of_receiver, receiver_certificates.find(sql, participant_ids=seen)),
     ]
 
 
@@ -116,4 +124,19 @@ def _of_subject(known: KnownSubject, shown: tuple[Shown, ...]) -> Credential:
         ends_at=max((one.ends_at for one in shown), default=None),
         used_at=max((one.shown_at for one in shown), default=None),
         shown=shown,
+    )
+
+
+def _of_receiver(seen: Seen) -> Credential:
+    return Credential(
+        kind="receiver",
+        id=seen.endpoint_id,
+        name=seen.endpoint_name,
+        subject=seen.subject,
+        roles=(),
+        participant_id=seen.participant_id,
+        organisation_id=None,
+        created_at=seen.begins_at,
+        ends_at=seen.ends_at,
+        used_at=seen.seen_at,
     )

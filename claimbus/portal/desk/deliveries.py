@@ -4,7 +4,7 @@ import csv
 import io
 import time
 from base64 import b32encode
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from secrets import token_bytes
@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 from claimbus.database import attempts, audit, endpoints, letters, participants
 from claimbus.database.access import Principal
-from claimbus.database.attempts import Attempt, Filter
+from claimbus.database.attempts import Attempt, Filter, Found
 from claimbus.database.audit import Act, Subject
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.errors import NotFoundError
 from claimbus.database.letters import DeadLetter
-from claimbus.database.page import Page
 from claimbus.database.participants import Participant
 from claimbus.database.schema import moment_of
 from claimbus.deadletters.bodies import Bodies
@@ -31,6 +30,9 @@ from claimbus.portal.problems import ForbiddenError
 from claimbus.portal.services import Services
 
 MOST_ATTEMPTS: Final = 200
+ACTS: Final = 200
+"""So many of what was done to an endpoint last are looked through for what was sent once more."""
+SENT_AGAIN: Final = "sent again"
 CSV_PAGE: Final = 1000
 COLUMNS: Final = (
     "started_at",
@@ -69,13 +71,35 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resent:
+    """That a delivery was sent once more, as ``replay``.
+
+    ``last`` is the newest attempt at that, None before the first; ``given_up``: it is a dead letter by now.
+    """
+
+    replay: str
+    at: datetime
+    last: Attempt | None
+    given_up: bool
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether nobody knows yet what becomes of it."""
+        return self.last is None and not self.given_up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """An event at an endpoint: its attempts, the oldest first, and its newest dead letter, if it has one."""
+    """An event at an endpoint: its attempts, the oldest first, and its newest dead letter, if it has one.
+
+    ``resent``, the newest first: when it was sent once more, as far as the endpoint's last `ACTS` tell.
+    """
 
     endpoint: Endpoint
     message_id: str
     attempts: tuple[Attempt, ...]
     letter: DeadLetter | None
+    resent: tuple[Resent, ...]
 
     @property
     def last(self) -> Attempt:
@@ -85,10 +109,10 @@ class Delivery:
 
 async def find(
     services: Services, who: Principal, wanted: Wanted, *, cursor: str | None = None, limit: int = 50
-) -> Page[Attempt]:
-    """Return attempts, the newest first."""
+) -> Found:
+    """Return attempts, the newest first; of what no index leads to, maybe only some, and a cursor."""
 
-    def looking(sql: "Connection") -> Page[Attempt]:
+    def looking(sql: "Connection") -> Found:
         return attempts.find(sql, _filter(sql, who, wanted), cursor=cursor, limit=limit)
 
     return await services.database.read(looking)
@@ -105,7 +129,8 @@ async def _as_csv(services: Services, who: Principal, wanted: Wanted) -> AsyncIt
     cursor: str | None = None
     while True:
         page = await find(services, who, wanted, cursor=cursor, limit=CSV_PAGE)
-        yield "".join(_line(_cells(one)) for one in page.rows)
+        if page.rows:
+            yield "".join(_line(_cells(one)) for one in page.rows)
         cursor = page.cursor
         if cursor is None:
             return
@@ -123,7 +148,13 @@ async def get(services: Services, who: Principal, endpoint_id: str, message_id: 
         of_event = letters.Filter(message_id=message_id, endpoint_id=endpoint_id, states=None)
         letter = next(iter(letters.find(sql, of_event, limit=1).rows), None)
         tries = tuple(reversed(page.rows))
-        return Delivery(endpoint=endpoint, message_id=message_id, attempts=tries, letter=letter)
+        return Delivery(
+            endpoint=endpoint,
+            message_id=message_id,
+            attempts=tries,
+            letter=letter,
+            resent=_resent(sql, endpoint, tries, letter),
+        )
 
     return await services.database.read(looking)
 
@@ -167,12 +198,27 @@ async def resend(
     subject = Subject("endpoint", endpoint.id, endpoint.organisation_id)
     told: audit.State = {"message_id": message_id, "replay": redelivery.name}
     act = Act(who.name, reason)
-    await services.database.run(lambda sql: audit.append(sql, act, "sent again", subject, after=told))
+    await services.database.run(lambda sql: audit.append(sql, act, SENT_AGAIN, subject, after=told))
     async with patience.bounded(services):
         await redelivery.send(due)
     if not redelivery.sent:
         raise InvalidInputError("message_id", "cannot be sent: its body is gone")
     return redelivery.name
+
+
+def _resent(
+    sql: "Connection", endpoint: Endpoint, tries: Sequence[Attempt], letter: DeadLetter | None
+) -> tuple[Resent, ...]:
+    """Return when the event of these attempts was sent once more, the newest first."""
+    newest = {one.replay: one for one in tries}
+    died = letter.replay if letter else None
+    found = []
+    for act in audit.find(sql, kind="endpoint", object_id=endpoint.id, limit=ACTS).rows:
+        told = act.after or {}
+        if act.action == SENT_AGAIN and told["message_id"] == tries[0].message_id:
+            name = told["replay"]
+            found.append(Resent(replay=name, at=act.at, last=newest.get(name), given_up=name == died))
+    return tuple(found)
 
 
 def _filter(sql: "Connection", who: Principal, wanted: Wanted) -> Filter:

@@ -91,7 +91,7 @@ async def page(
     ids: Collection[str] | None = None
     if held is not None:
         known = await services.database.read(lambda sql: directory.endpoint_ids(sql, **wanted))
-        ids = await holding.among(services, known, held=held)
+        ids = await holding.among(services, who, known, held=held)
     return await services.database.read(
         lambda sql: directory.endpoints(sql, ids=ids, cursor=cursor, limit=limit, **wanted)
     )

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 
 from claimbus.broker.channel import QueueCounts
-from claimbus.database import activity, directory
+from claimbus.database import activity, directory, receiver_certificates
 from claimbus.database.access import Principal
 from claimbus.database.endpoint import Endpoint
 from claimbus.database.holds import HoldEvent
+from claimbus.database.receiver_certificates import Seen
 from claimbus.database.schema import moment_of
 from claimbus.events.errors import UnavailableError
 from claimbus.portal.desk import backlog, scope
@@ -42,7 +43,8 @@ class Health:
     ``hours`` are the last `HOURS`, the oldest first, the one that it is now among them. ``last_failure`` is
     of these; ``last_delivery`` may be older. ``held_since`` is None also when Redis is away
     (``hold_known`` is False then), and ``backlog`` is None when RabbitMQ is. ``certificate_ends``: the
-    first end of the certificates that it was given to trust, None without any.
+    first end of the certificates that it was given to trust, None without any. ``receiver_certificate``: the
+    one that its receiver showed when it was looked at last, None if none was seen yet.
     """
 
     endpoint_id: str
@@ -55,6 +57,7 @@ class Health:
     next_probe: datetime | None
     backlog: int | None
     certificate_ends: datetime | None
+    receiver_certificate: Seen | None
 
     @property
     def delivered(self) -> int:
@@ -69,12 +72,13 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the database tells of endpoints: found, their counts, their last deliveries, why they are held."""
+    """What the database tells of endpoints: what is found, counted, delivered last, held why, shown there."""
 
     endpoints: tuple[Endpoint, ...]
     counts: Mapping[str, list[activity.Counted]]
     last: Mapping[str, datetime]
     held: Mapping[str, HoldEvent]
+    shown: Mapping[str, Seen]
 
 
 async def of(services: Services, who: Principal, endpoint_ids: Collection[str]) -> dict[str, Health]:
@@ -105,7 +109,9 @@ def _known(sql: "Connection", who: Principal, endpoint_ids: Collection[str], sin
     for counted in activity.by_hour(sql, ids, since):
         counts[counted.endpoint_id].append(counted)
     idle = [id_ for id_ in ids if not any(one.delivered for one in counts[id_])]
-    return _Known(found, counts, activity.last_deliveries(sql, idle, since), activity.last_holds(sql, ids))
+    shown = {one.endpoint_id: one for one in receiver_certificates.find(sql, endpoint_ids=ids)}
+    last = activity.last_deliveries(sql, idle, since)
+    return _Known(found, counts, last, activity.last_holds(sql, ids), shown)
 
 
 async def _states(services: Services, known: _Known) -> Mapping[str, HoldState] | None:
@@ -146,6 +152,7 @@ def _health(
         next_probe=None if state is None or state.next_probe is None else moment_of(state.next_probe),
         backlog=None if waiting is None else waiting.messages,
         certificate_ends=_certificate_ends(endpoint.ca_pem),
+        receiver_certificate=known.shown.get(endpoint.id),
     )
 
 

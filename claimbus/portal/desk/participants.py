@@ -11,6 +11,7 @@ from claimbus.database.endpoint import Endpoint
 from claimbus.database.entitlements import Entitlement
 from claimbus.database.page import Page
 from claimbus.database.participants import Participant
+from claimbus.events.errors import InvalidInputError
 from claimbus.portal.desk import scope
 from claimbus.portal.problems import ForbiddenError
 from claimbus.portal.services import Services
@@ -73,15 +74,30 @@ async def add(
     participant_id: str,
     organisation_id: str,
     *,
+    new_organisation: bool = False,
     patterns: Collection[str] = participants.EVERY_TYPE,
     reason: str = "",
 ) -> Participant:
-    """Add one, and its organisation if that is new. Raises DuplicateError, InvalidInputError."""
+    """Add one, and its organisation too if that is said to be new: a slip of the pen founds none.
+
+    Raises DuplicateError, and InvalidInputError naming the argument at fault.
+    """
     scope.must_be(who, Role.OPERATOR)
     act, types = Act(who.name, reason), tuple(patterns)
-    return await services.database.run(
-        lambda sql: participants.add(sql, participant_id, organisation_id, act, event_types=types)
-    )
+
+    def adding(sql: "Connection") -> Participant:
+        if not (new_organisation or organisation_id in participants.find_organisations(sql)):
+            told = f"{organisation_id!r:.120} is not known; say so if it is new"
+            raise InvalidInputError("organisation", told)
+        return participants.add(sql, participant_id, organisation_id, act, event_types=types)
+
+    return await services.database.run(adding)
+
+
+async def organisations(services: Services, who: Principal) -> tuple[str, ...]:
+    """Return the organisations that there are, by name."""
+    scope.must_be(who, Role.OPERATOR)
+    return await services.database.read(participants.find_organisations)
 
 
 async def entitle(

@@ -41,5 +41,5 @@ async def provision(services: Services, endpoint: Endpoint) -> str | None:
             await services.publisher.announce(endpoint.id, "changed")
     except ClaimbusError as failed:
         _log.warning("saved, but not in RabbitMQ yet", endpoint=endpoint.id, reason=str(failed))
-        return "it is saved, but not in RabbitMQ yet; the workers will see to that"
+        return "it is saved, but not in effect everywhere yet; the workers will see to that"
     return None

@@ -42,6 +42,11 @@ EACH: Final = 2
 BEAT: Final = 1.0
 """Seconds between two signs of a recovery that it lives, and how far it is."""
 
+STOPPED: Final = "the portal was stopped"
+WRONG: Final = "something went wrong here"
+BROKE_OFF: Final = "it broke off; what was not sent may be recovered again"
+"""Why one failed, to all but operators, unless the portal has words of its own: servers name themselves."""
+
 _log: Final = structlog.get_logger("claimbus.portal.desk")
 
 
@@ -121,7 +126,8 @@ async def find(
     def looking(sql: "Connection") -> Page[Recovery]:
         if endpoint_id is not None:
             scope.endpoint_of(sql, who, endpoint_id)
-        return recoveries.find(sql, participant_ids=seen, endpoint_id=endpoint_id, cursor=cursor, limit=limit)
+        page = recoveries.find(sql, participant_ids=seen, endpoint_id=endpoint_id, cursor=cursor, limit=limit)
+        return Page(tuple(_told(who, one) for one in page.rows), page.cursor)
 
     return await services.database.read(looking)
 
@@ -137,7 +143,7 @@ async def get(services: Services, who: Principal, recovery_id: str) -> Recovery:
         raise ForbiddenError from None
     if seen is not None and found.participant_id not in seen:
         raise ForbiddenError
-    return found
+    return _told(who, found)
 
 
 async def stop(services: Services, who: Principal, recovery_id: str, *, reason: str = "") -> Recovery:
@@ -156,6 +162,13 @@ async def stop(services: Services, who: Principal, recovery_id: str, *, reason: 
         return recoveries.get(sql, recovery_id)
 
     return await services.database.run(stopping)
+
+
+def _told(who: Principal, found: Recovery) -> Recovery:
+    """Return a recovery as somebody may read it."""
+    if who.is_one_of(Role.OPERATOR) or found.state != "failed" or found.why in {WHY_LOST, STOPPED, WRONG}:
+        return found
+    return replace(found, why=BROKE_OFF)
 
 
 async def _run(services: Services, begun: Recovery, running: _Running) -> None:
@@ -183,7 +196,7 @@ async def _run(services: Services, begun: Recovery, running: _Running) -> None:
         on_progress=is_at,
     )
     work = asyncio.create_task(course, name=f"recovers {begun.endpoint_id}")
-    ended = replace(begun, state="failed", why="the portal was stopped")
+    ended = replace(begun, state="failed", why=STOPPED)
     try:
         while not (await asyncio.wait({work}, timeout=BEAT))[0]:
             if not await _beat(services, begun, read, total):
@@ -194,7 +207,7 @@ async def _run(services: Services, begun: Recovery, running: _Running) -> None:
         ended = replace(ended, why=str(failed))
     except Exception:  # noqa: BLE001 - logged, and told as the end
         _log.exception("a recovery broke off", recovery=begun.id, endpoint=begun.endpoint_id)
-        ended = replace(ended, why="something went wrong here")
+        ended = replace(ended, why=WRONG)
     finally:
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)

@@ -12,7 +12,7 @@ from claimbus.database.audit import Act
 from claimbus.database.errors import NotFoundError
 from claimbus.database.page import Page
 from claimbus.database.replay_rows import Item, ItemState, Progress, Replay, State
-from claimbus.portal.desk import scope
+from claimbus.portal.desk import memory, scope
 from claimbus.portal.problems import ForbiddenError
 from claimbus.portal.services import Services
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 Turn = Callable[["Connection", str, Act], Replay]
+
+
+class _Done(dict[str, Progress]):
+    """How jobs that are done came out, by their IDs: that changes no more, and to count reads every item."""
 
 
 async def find(
@@ -33,6 +37,7 @@ async def find(
     """Return jobs that somebody may see, the newest first, each with how far it is."""
     scope.must_be(who, *scope.KEEPING)
     sees_all = who.is_one_of(Role.OPERATOR)
+    done = memory.of(services).the(_Done)
 
     def looking(sql: "Connection") -> Page[tuple[Replay, Progress]]:
         page = replays.find(
@@ -43,7 +48,11 @@ async def find(
             cursor=cursor,
             limit=limit,
         )
-        progress = replays.progresses(sql, [one.id for one in page.rows])
+        counted = replays.progresses(sql, [one.id for one in page.rows if one.id not in done])
+        done.update(
+            (one.id, counted[one.id]) for one in page.rows if one.state == "done" and one.id in counted
+        )
+        progress = done | counted
         return Page(tuple((one, progress[one.id]) for one in page.rows), page.cursor)
 
     return await services.database.read(looking)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from time import time
 from typing import TYPE_CHECKING
 
-from claimbus.database import audit, endpoints
+from claimbus.database import audit, endpoints, receiver_certificates
 from claimbus.database.access import Principal
 from claimbus.database.audit import Act, Subject
 from claimbus.database.endpoint import Endpoint
@@ -39,6 +39,9 @@ async def verified(services: Services, endpoint: Endpoint, act: Act) -> Outcome:
         verification = await ask(webhook, endpoint, source=services.source("bus"))
     finally:
         await webhook.aclose()
+    if (shown := verification.certificate) is not None:
+        url, now = endpoint.url or "", datetime.now(UTC)
+        await services.database.run(lambda sql: receiver_certificates.note(sql, endpoint.id, url, shown, now))
     if not verification.passed:
         return Outcome(endpoint=endpoint, verification=verification)
 

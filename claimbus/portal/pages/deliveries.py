@@ -8,9 +8,8 @@ from starlette.responses import Response, StreamingResponse
 
 from claimbus.database import directory
 from claimbus.database.access import Principal, Role
-from claimbus.database.attempts import Attempt
+from claimbus.database.attempts import Attempt, Found
 from claimbus.database.endpoint import Endpoint
-from claimbus.database.page import Page
 from claimbus.events.catalogue import EVENT_TYPES
 from claimbus.portal.desk import deliveries, endpoints
 from claimbus.portal.desk.deliveries import Wanted
@@ -48,6 +47,7 @@ async def search(request: Request, visit: Visiting, there: Provided) -> Response
         typed=typed,
         verdicts=tuple(Verdict),
         types=sorted(EVENT_TYPES),
+        unknown_type=typed.text("type") if typed.text("type") not in EVENT_TYPES else "",
         names=await _names(there, found.value),
         choice=await _to_choose(there, visit.who),
         is_filtered=bool(typed.only(FILTERS)),
@@ -71,7 +71,7 @@ async def download(request: Request, visit: Visiting, there: Provided) -> Respon
 async def one(
     request: Request, visit: Visiting, there: Provided, endpoint_id: str, message_id: str
 ) -> Response:
-    """Show one delivery; after a resend, until there is an attempt more than there were."""
+    """Show one delivery; while it is being sent once more, until that was tried."""
     return await _show(request, there, visit.who, (endpoint_id, message_id))
 
 
@@ -81,15 +81,14 @@ async def resend(
 ) -> Response:
     """Deliver one once more."""
     typed = await of_form(request)
-    before = await deliveries.get(there, visit.who, endpoint_id, message_id)
     try:
         reason = typed.needed("reason", "say why it is sent once more")
         await deliveries.resend(there, visit.who, endpoint_id, message_id, reason=reason)
     except NOT_DONE as wrong:
         failed = Failed.of("resend", typed, wrong)
         return await _show(request, there, visit.who, (endpoint_id, message_id), failed)
-    here, count = f"/deliveries/{quote(endpoint_id)}/{quote(message_id)}", len(before.attempts)
-    return said.back(here, "resent", fragment="attempts", after=str(count))
+    here = f"/deliveries/{quote(endpoint_id)}/{quote(message_id)}"
+    return said.back(here, "resent", fragment="attempts")
 
 
 async def _show(
@@ -99,17 +98,15 @@ async def _show(
     place: tuple[str, str],
     failed: Failed | None = None,
 ) -> Response:
-    typed, failed = of_address(request), failed or Failed()
+    asked, failed = of_address(request).count("asked"), failed or Failed()
     delivery = await deliveries.get(there, who, *place)
-    after, asked = typed.count("after"), typed.count("asked")
-    is_waiting = 0 < len(delivery.attempts) <= after and asked < MOST_POLLS
+    is_waiting = any(one.waits for one in delivery.resent[:1]) and asked < MOST_POLLS
     page = render.page(
         request,
         "delivery.html",
         status=failed.status,
         delivery=delivery,
         headers=headers_of,
-        after=after,
         asked=asked + 1 if is_waiting else None,
         errors=failed.errors,
         refused=failed.refused,
@@ -150,7 +147,7 @@ def headers_of(endpoint: Endpoint, attempt: Attempt) -> dict[str, str]:
     return told | always
 
 
-async def _find(there: Services, who: Principal, typed: Typed, cursor: str | None) -> Page[Attempt]:
+async def _find(there: Services, who: Principal, typed: Typed, cursor: str | None) -> Found:
     return await deliveries.find(there, who, _wanted(typed), cursor=cursor)
 
 
@@ -169,7 +166,7 @@ def _wanted(typed: Typed) -> Wanted:
     )
 
 
-async def _names(there: Services, found: Page[Attempt] | None) -> dict[str, str]:
+async def _names(there: Services, found: Found | None) -> dict[str, str]:
     """Return the names of the endpoints that are on a page, by their IDs."""
     ids = {one.endpoint_id for one in found.rows} if found else set()
     rows = await there.database.read(lambda sql: directory.many(sql, ids))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final, cast
 
 from claimbus.database.endpoint import DEFAULTS, Endpoint, Kind, Settings
+from claimbus.database.endpoint_limits import RANGES
 from claimbus.events.errors import InvalidInputError
 from claimbus.portal.pages.typed import Typed
 
@@ -22,7 +23,6 @@ FIELDS: Final = (
 )
 
 _HOUR: Final = 3600
-_LONGEST: Final = 720
 
 
 def read(typed: Typed, kind: Kind) -> Settings:
@@ -71,8 +71,9 @@ def _seconds(typed: Typed) -> int:
     hours = typed.number("age_limit_s")
     if hours is None:
         return DEFAULTS["age_limit_s"]
-    if not 1 / 60 <= hours <= _LONGEST:
-        raise InvalidInputError("age_limit_s", f"must be from 0.02 to {_LONGEST} hours")
+    least, most = (bound / _HOUR for bound in RANGES["age_limit_s"])
+    if not least <= hours <= most:
+        raise InvalidInputError("age_limit_s", f"must be from {least:.2f} to {most:g} hours")
     return round(hours * _HOUR)
 
 

@@ -41,8 +41,9 @@ FILTERS: Final = (
 """The fields that choose letters, but for their state."""
 GROUPINGS: Final[tuple[By, ...]] = get_args(By)
 STATES: Final[tuple[State, ...]] = get_args(State)
-AT_ONCE: Final = 2000
-"""Over so many letters the page comes before its preflight: each letter's body is read for that."""
+AT_ONCE: Final = 200
+"""Over so many letters the page comes before its preflight: each letter's body is read for that, half a
+millisecond each."""
 
 Deed = Literal["replay", "discard", "restore"]
 ON: Final[Mapping[Deed, State]] = {"replay": "dead", "discard": "dead", "restore": "discarded"}

@@ -88,6 +88,7 @@ async def _show(
         errors=failed.errors,
         refused=failed.refused,
         failed=failed.form,
+        typed_reason=failed.typed.text("reason") if failed.typed else "",
         is_live=job.state in ("running", "sent"),
     )
     page.headers.update(failed.headers)

@@ -22,6 +22,7 @@ SAID: Final[Mapping[str, str]] = {
     "disabled": "Disabled. Its queue keeps everything that comes.",
     "removed": "The endpoint was removed. What was left in its queue becomes dead letters.",
     "recovering": "Recovery has begun. How far it is stands below; what was missed is on its way.",
+    "stopped": "Stopped. Within some seconds nothing more of it is sent; the rest may be recovered again.",
     "resent": "Sent once more. The new attempt appears here when it has been made.",
     "replaying": "The replay has begun.",
     "cancelled": "Cancelled. Letters that were not sent are dead letters as before.",

@@ -1,6 +1,5 @@
 """Participants: what is theirs, what is open to them, and how their endpoints fare."""
 
-from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Final
 
@@ -56,7 +55,8 @@ async def add(request: Request, there: Provided, who: Operating) -> Response:
             there,
             who,
             typed.needed("id", "give it its ID"),
-            _organisation(typed, await _organisations(there, who)),
+            typed.needed("organisation", "say whose it is"),
+            new_organisation=typed.ticked("founded"),
             patterns=typed.text("patterns").split(),
             reason=typed.needed("reason", "say why; it stands in the audit"),
         )
@@ -99,20 +99,7 @@ async def _compose(
         request,
         "operator/participant_new.html",
         status=422 if wrong else 200,
-        organisations=await _organisations(there, who),
+        organisations=await participants.organisations(there, who),
         typed=typed,
         wrong={} if wrong is None else {wrong.field: wrong.reason},
     )
-
-
-def _organisation(typed: Typed, known: Collection[str]) -> str:
-    """Return whose a new participant is; a slip of the pen founds no organisation."""
-    name = typed.needed("organisation", "say whose it is")
-    if name not in known and not typed.ticked("founded"):
-        raise InvalidInputError("organisation", f"{name!r:.120} is not known; say so if it is new")
-    return name
-
-
-async def _organisations(there: Services, who: Principal) -> list[str]:
-    """Return the organisations that have a participant."""
-    return sorted({one.organisation_id for one in await participants.find(there, who)})

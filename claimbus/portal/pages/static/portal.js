@@ -30,7 +30,7 @@ document.addEventListener("click", async (event) => {
 // A form that asks before it goes; if it has a reason that nobody sees, it asks for that as well.
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  const question = form.dataset.ask;
+  const { action, dataset: { ask: question } } = form;
   if (!question || form.dataset.asked) return;
   event.preventDefault();
   event.stopPropagation();
@@ -53,7 +53,7 @@ document.addEventListener("submit", (event) => {
   dialog.showModal();
   (isGrave ? no : yes).focus();
   dialog.addEventListener("close", () => {
-    if (dialog.returnValue !== "yes") return;
+    if (dialog.returnValue !== "yes" || form.action !== action) return; // what goes on by itself may have become another's
     if (reason) reason.value = why.value;
     form.dataset.asked = "yes";
     form.requestSubmit(event.submitter);
