@@ -45,6 +45,6 @@ async def test_the_program_in_the_documents_prints_each_event_and_acks_it(
             printed, _ = await user.communicate()
     lines = printed.decode().splitlines()
     assert [line.split(" ", 2)[1:] for line in lines] == [
-        ["oms.resource-outage.status-changed", "{'number': 1}"],
-        ["oms.resource-outage.status-changed", "{'number': 2}"],
+        ["oms.resource-outage.status-changed", "b'{\"number\": 1}'"],
+        ["oms.resource-outage.status-changed", "b'{\"number\": 2}'"],
     ]
