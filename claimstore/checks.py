@@ -190,6 +190,8 @@ def _memory(used: int, limit: int) -> Finding:
         )
     severity: Literal["ok", "warning"] = "warning" if used > _FULL * limit else "ok"
     advice = "; raise it before check-ins are refused" if severity == "warning" else ""
+    if used >= limit:
+        advice = "; check-ins are refused until you raise it or claims end"
     return Finding(
         severity, "maxmemory", f"is used to {used / limit:.0%} of {limit / 2**20:,.0f} MiB{advice}"
     )

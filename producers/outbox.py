@@ -95,8 +95,11 @@ class Outbox:
     def __init__(self, file: Path, *, max_bytes: int = MAX_BYTES) -> None:
         """Open an outbox, made if it is not there.
 
-        Raises ConfigurationError (``outbox``) for a file that is none, and OutboxError.
+        Raises ConfigurationError (``outbox``) for a file that is none or whose folder is not there, and
+        OutboxError.
         """
+        if not file.parent.is_dir():
+            raise ConfigurationError("outbox", f"{file}: there is no folder {file.parent}; make it first")
         self.file = file
         self._lock = threading.Lock()
         with _translated(file):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import Final
 
 from benchmarks.bodies import TYPE, body
@@ -55,7 +56,7 @@ async def fill(order: Reconciling, wiring: Wiring) -> Outcome:
         for number, message_id in enumerate(published)
         for one in found
     )
-    while batch := [row for row, _ in zip(rows, range(BATCH), strict=False)]:
+    while batch := list(islice(rows, BATCH)):
         with database.transaction() as sql:
             attempts.record(sql, batch)
     return watch.outcome(order.entries, delivery=CONFIRMED)

@@ -7,14 +7,16 @@ A subcommand's module is loaded when it is typed, so the help is fast, and the p
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.models import CommandInfo
 
+from claimbus.cli.durations import show_duration
 from claimbus.cli.output import say
 from claimbus.events.errors import ClaimbusError, ConfigurationError, InvalidInputError, UnavailableError
 
@@ -56,6 +58,7 @@ RENAMED: Final = {
     "audience": "to",
     "ca_pem": "ca_file",
     "certificate_file": "cert",
+    "datacontenttype": "content_type",
     "key_file": "key",
     "subscription": "subscribe",
     "timeout_s": "timeout",
@@ -68,7 +71,16 @@ class WrongUsageError(InvalidInputError):
 
 
 class Command(TyperCommand):
-    """A subcommand whose errors name the option at fault, not the field behind it."""
+    """A subcommand whose errors name the option at fault, not the field behind it.
+
+    Its help has durations as people write them.
+    """
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:  # noqa: ANN401 - typer's
+        super().__init__(*arguments, **attributes)
+        for one in self.params:
+            if isinstance(one, TyperOption) and isinstance(one.default, timedelta):
+                one.default = show_duration(one.default.total_seconds())  # its parser reads it again
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own and private
         """Read what was typed."""

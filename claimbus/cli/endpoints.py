@@ -14,7 +14,7 @@ from claimbus.cli.options import Actor, AsJson, Reason, duration, group
 from claimbus.cli.output import details, listing, print_json, say
 from claimbus.cli.provisioning import provision
 from claimbus.cli.settings import load
-from claimbus.database import bindings, endpoints
+from claimbus.database import bindings, endpoints, participants
 from claimbus.database.audit import Act
 from claimbus.database.endpoint import Endpoint, State
 from claimbus.database.endpoints import SECRET_OVERLAP
@@ -106,6 +106,8 @@ def list_(
 ) -> None:
     """List endpoints."""
     with _database() as database, database.snapshot() as sql:
+        if participant is not None:
+            participants.get(sql, participant)  # a name that nobody has is a slip, not an empty list
         found = endpoints.find(sql, participant_id=participant, state=state, removed=removed)
     listing([_facts(one) for one in found], COLUMNS, as_json=as_json, empty="there are no endpoints")
 

@@ -16,6 +16,7 @@ from claimbus.database import audit as entries
 from claimbus.database import endpoints
 from claimbus.database import holds as hold_events
 from claimbus.database.schema import moment_of
+from consumers.verdict import Verdict
 
 attempts = group("What became of deliveries.")
 holds = group("Which endpoints were held, and why.")
@@ -35,7 +36,7 @@ def list_attempts(
     endpoint: OfEndpoint = None,
     message: Annotated[str | None, typer.Option(metavar="ID", help="Only of this event.")] = None,
     verdict: Annotated[
-        list[str] | None, typer.Option(help="Only those that ended so: failed, rejected; repeat it.")
+        list[Verdict] | None, typer.Option(help="Only those that ended so; repeat it.")
     ] = None,
     since: Since = None,
     limit: Limit = 100,
@@ -45,11 +46,11 @@ def list_attempts(
     wanted = tries.Filter(
         endpoint_ids=None if endpoint is None else [endpoint],
         message_id=message,
-        verdicts=verdict or None,
+        verdicts=[one.value for one in verdict] if verdict else None,
         since=since,
     )
     with open_database(load()) as database, database.snapshot() as sql:
-        found = tries.find(sql, wanted, limit=limit).rows
+        found = tries.newest(sql, wanted, limit)
     columns = (
         "started_at",
         "endpoint_id",
@@ -93,7 +94,7 @@ def list_holds(
 @audit.command("list")
 def list_entries(
     *,
-    kind: Annotated[str | None, typer.Option(help="Only of this kind: endpoint, participant.")] = None,
+    kind: Annotated[entries.Kind | None, typer.Option(help="Only of this kind.")] = None,
     object_: Annotated[
         str | None, typer.Option("--object", metavar="ID", help="Only of this object.")
     ] = None,

@@ -9,6 +9,7 @@ import typer
 
 from claimbus.cli.commands import WrongUsageError
 from claimbus.cli.database import open_database
+from claimbus.cli.durations import show_duration
 from claimbus.cli.settings import load
 from claimbus.database import abbreviated, endpoints, participants
 from claimbus.database.abbreviated import Kind
@@ -66,6 +67,6 @@ def check_age_limits(database: Database, life: timedelta) -> None:
             if endpoint.age_limit_s >= life.total_seconds():
                 raise ConfigurationError(
                     "CLAIMBUS_CLAIM_LIFE",
-                    f"({life}) must exceed the age limit of every endpoint; that of {endpoint.id} is "
-                    f"{timedelta(seconds=endpoint.age_limit_s)}",
+                    f"({show_duration(life.total_seconds())}) must exceed the age limit of every endpoint;"
+                    f" that of {endpoint.id} is {show_duration(endpoint.age_limit_s)}",
                 )

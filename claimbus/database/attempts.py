@@ -165,6 +165,16 @@ def find(
         before, step = (floor_ms, 0), max(min(GROWS * step, search.most), limit)
 
 
+def newest(connection: Connection, wanted: Filter, limit: int) -> list[Attempt]:
+    """Return the newest attempts of all that are kept, however long that takes."""
+    page = find(connection, wanted, limit=limit)
+    rows = list(page.rows)
+    while page.cursor is not None and len(rows) < limit:
+        page = find(connection, wanted, cursor=page.cursor, limit=limit - len(rows))
+        rows += page.rows
+    return rows
+
+
 class _Search:
     """A search by an index that goes back in time: of all attempts, or of those of each value of a column.
 

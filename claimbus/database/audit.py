@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, insert, select
 
@@ -12,6 +12,29 @@ from claimbus.database.schema import audit_entries
 
 State = Mapping[str, Any]
 """What an object was or is: values that JSON can hold, and no secrets."""
+
+
+Kind = Literal[
+    "authority",
+    "batch",
+    "certificate",
+    "certificate notice",
+    "contact",
+    "endpoint",
+    "entitlement",
+    "event",
+    "event type",
+    "export",
+    "fingerprint",
+    "letters",
+    "notice",
+    "organisation",
+    "parked event",
+    "participant",
+    "replay",
+    "token",
+]
+"""What acts are done to."""
 
 
 def _now() -> datetime:
@@ -30,7 +53,7 @@ class Act:
 class Subject(NamedTuple):
     """What an act was done to, and the organisation that it concerns, if it is only one."""
 
-    kind: str
+    kind: Kind
     id: str
     organisation_id: str | None = None
 

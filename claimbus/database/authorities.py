@@ -116,7 +116,8 @@ def _certificate(pem: bytes) -> x509.Certificate:
     except x509.ExtensionNotFound as missing:
         raise InvalidInputError("pem", "is no authority's certificate: it has no constraints") from missing
     except (ValueError, TypeError) as wrong:
-        raise InvalidInputError("pem", f"holds no readable certificate ({wrong})") from wrong
+        what = "holds no certificate in PEM, text that begins with -----BEGIN CERTIFICATE-----"
+        raise InvalidInputError("pem", what) from wrong
     if not constraints.ca:
         raise InvalidInputError("pem", "is the certificate of somebody, not of an authority")
     return found[0]

@@ -25,6 +25,10 @@ MAX_AUDIENCE: Final = 1000
 
 _TYPE = re.compile(r"[a-z]+(?:-[a-z]+)*(?:\.[a-z]+(?:-[a-z]+)*){2}")
 _PARTICIPANT = re.compile(r"[A-Z][A-Z0-9_]{1,31}")
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETER = rf'{_WORD}=(?:{_WORD}|"(?:[^"\\]|\\.)*")'
+_CONTENT_TYPE = re.compile(rf"{_WORD}/{_WORD}(?: *;(?: *{_PARAMETER})?)* *")
+"""RFC 9110, section 8.3.1. No space can be matched in two ways, so a hostile one takes no longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +169,13 @@ def check(event: Event) -> None:
         raise InvalidEventError("sequence", f"is no whole number from 0 to {MAX_SEQUENCE}")
     if event.audience != ALL:
         audience_of(event.audience)
+    _check_texts(event)
+    if _CONTENT_TYPE.fullmatch(event.datacontenttype) is None:
+        what = f"{event.datacontenttype!r:.100} is not of the form type/subtype, such as application/json"
+        raise InvalidEventError("datacontenttype", what)
+
+
+def _check_texts(event: Event) -> None:
     for name, value in event.attributes().items():
         if not value:
             raise InvalidEventError(name, "is empty")

@@ -44,7 +44,8 @@ def test_a_redis_as_it_should_be_is_ok_throughout() -> None:
         ({}, "everysec", "warning", "appendfsync", "set it to always"),
         ({}, None, "warning", "appendfsync", "should be always"),
         ({"maxmemory": "0"}, "always", "warning", "maxmemory", "set it"),
-        ({"used_memory": "1900000"}, "always", "warning", "maxmemory", "raise it"),
+        ({"used_memory": "1900000"}, "always", "warning", "maxmemory", "raise it before"),
+        ({"used_memory": "2000000"}, "always", "warning", "maxmemory", "check-ins are refused until"),
     ],
 )
 def test_each_danger_is_found_and_says_what_to_do(

@@ -63,6 +63,11 @@ def test_the_line_of_usage_has_no_braces(terminal: Terminal) -> None:
     assert "endpoints subscribe [OPTIONS] ID PATTERN..." in terminal("endpoints", "subscribe", "--help").out
 
 
+@pytest.mark.parametrize(("name", "default"), [("receive", "5m"), ("subscribe", "1m")])
+def test_the_help_has_durations_as_people_write_them(terminal: Terminal, name: str, default: str) -> None:
+    assert f"default: {default}]" in terminal(name, "--help").out
+
+
 def test_an_error_names_the_option_at_fault(terminal: Terminal) -> None:
     words = ("--listen", "127.0.0.1:0", "--stdout", "--secret-file", "secret", "--cert", "none.pem")
     (terminal.directory / "secret").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")

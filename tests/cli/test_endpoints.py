@@ -359,6 +359,9 @@ async def test_a_worker_delivers_a_test_event_to_that_endpoint_only(
     (delivered,) = terminal("attempts", "list", "--message", tested.json["message_id"], "--json").json
     assert delivered["type"] == "system.endpoint.test"
     assert terminal("attempts", "list", "--verdict", "rejected", "--since", "5m", "--json").json
+    assert "superseded" in terminal("attempts", "list", "--verdict", "lost", code=2).err
+    assert "parked event" in terminal("audit", "list", "--kind", "lost", code=2).err
+    assert "NOBODY" in terminal("endpoints", "list", "--participant", "NOBODY", code=1).err
     assert "is in the future" in terminal("attempts", "list", "--since", "in 5m", code=2).err
     shown = terminal("attempts", "list", "--endpoint", endpoint["id"][:12]).out
     assert "system.endpoint.test" in shown

@@ -66,6 +66,7 @@ async def test_a_second_publish_of_an_id_is_recognised_and_another_body_is_a_con
         ((TYPE, "--to", "pge"), BODY, "--to: 'pge' is no participant ID"),
         ((TYPE, "--to", "NOBODY"), BODY, "--to: there is no participant NOBODY"),
         ((TYPE, "--id", "x" * 200), BODY, "--id: must have 1 to 128 characters"),
+        ((TYPE, "--content-type", "text"), BODY, "--content-type: 'text' is not of the form type/subtype"),
     ],
 )
 def test_a_bad_event_is_refused_with_its_field(

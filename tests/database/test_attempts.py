@@ -233,6 +233,8 @@ def test_a_search_that_no_index_leads_stops_in_time_and_goes_on_where_it_stopped
         assert first.back_to >= NOON + 489 * SECOND  # it read ten and one
         assert first.cursor is not None
         rest = attempts.find(connection, wanted, cursor=first.cursor, limit=1000)
+        assert attempts.newest(connection, wanted, 10) == [rare]
+        assert len(attempts.newest(connection, Filter(), 30)) == 30
     assert rest == attempts.Found((rare,), None)
 
 

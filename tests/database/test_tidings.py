@@ -167,7 +167,7 @@ def test_more_than_is_taken_at_once_is_told_in_portions(
 def test_what_concerns_nobody_is_passed_over(database: Database, endpoint_id: str, act: Act) -> None:
     with database.transaction() as sql:
         for number in range(7):
-            audit.append(sql, act, "added", Subject("resource", str(number)))
+            audit.append(sql, act, "added", Subject("event type", str(number)))
         assert tidings.waiting(sql, READER) == (None, 7)
     taken = take(database)
     assert taken is not None

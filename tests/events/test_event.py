@@ -136,3 +136,23 @@ def test_a_time_survives_its_text(moment: datetime) -> None:
 @pytest.mark.parametrize("audience", [ALL, frozenset({"PGAE", "NOB_2"})])
 def test_a_well_formed_audience_is_accepted(audience: Audience) -> None:
     check(replace(EVENT, audience=audience))
+
+
+@pytest.mark.parametrize(
+    "datacontenttype",
+    [
+        "application/json",
+        "text/plain; charset=utf-8",
+        'text/csv;header="pre\\"sent"',
+        "application/vnd.iso+xml ;",
+    ],
+)
+def test_a_content_type_may_have_parameters(datacontenttype: str) -> None:
+    check(replace(EVENT, datacontenttype=datacontenttype))
+
+
+@pytest.mark.parametrize("datacontenttype", ["json", "text/", "a/b/c", "text/plain charset", "text/plain; ="])
+def test_what_is_no_content_type_is_refused(datacontenttype: str) -> None:
+    with pytest.raises(InvalidEventError) as refused:
+        check(replace(EVENT, datacontenttype=datacontenttype))
+    assert refused.value.field == "datacontenttype"

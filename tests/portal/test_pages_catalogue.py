@@ -94,9 +94,9 @@ async def test_the_audit_is_of_ones_own_organisation_unless_one_is_an_operator(p
 async def test_the_audit_comes_by_pages(portal: Portal) -> None:
     with portal.services.database.transaction() as sql:
         for number in range(60):
-            audit.append(sql, ACT, f"counted {number:03}", Subject("number", str(number), "PGAE Inc"))
+            audit.append(sql, ACT, f"counted {number:03}", Subject("batch", str(number), "PGAE Inc"))
     async with uaa(portal) as visitor:
-        first = text(await visitor.get("/audit?kind=number"))
+        first = text(await visitor.get("/audit?kind=batch"))
         [following] = re.findall(r'href="([^"]+)" rel="next"', first)
         second = text(await visitor.get(f"/audit{following}"))
         assert (first.count("counted "), second.count("counted ")) == (50, 10)

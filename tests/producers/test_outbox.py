@@ -18,7 +18,7 @@ from claimbus.broker.errors import BrokerUnavailableError
 from claimbus.broker.publisher import Publisher
 from claimbus.events.errors import ConfigurationError, InvalidEventError
 from claimstore.errors import StoreUnavailableError
-from producers.outbox import Outbox, OutboxBusyError, OutboxError, OutboxFullError
+from producers.outbox import Outbox, OutboxBusyError, OutboxFullError
 from producers.relay import Relayed, relay
 from tests.claimstore.private import PrivateRedis
 from tests.producers.bus import Bus, closed, open_bus
@@ -194,7 +194,7 @@ def test_what_is_no_outbox_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError) as refused:
             Outbox(file)
         assert refused.value.field == "outbox"
-    with pytest.raises(OutboxError):
+    with pytest.raises(ConfigurationError, match="there is no folder"):
         Outbox(tmp_path / "nowhere" / "outbox")
 
 
