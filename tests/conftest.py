@@ -1,5 +1,6 @@
 """Real servers for every test; a vhost, a key prefix and a fresh database isolate them."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from claimbus.cli.services import server
 from claimbus.cli.services.rabbitmq import rabbitmq_server
 from claimbus.cli.services.redis import redis_server
 from tests.services import own_database, own_vhost, required
@@ -14,6 +16,9 @@ from tests.services import own_database, own_vhost, required
 # A busy machine is no fault of a property.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+# Processes that run tests side by side take ports of their own: one's server may be down while another looks.
+server.PORTS = server.PORTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4 :: 4]
 
 PRIVATE_SERVERS = frozenset(
     {"node", "own_servers", "private_redis", "private_rabbitmq", "rabbitmq", "redis_server", "shared_cluster"}

@@ -17,7 +17,7 @@ from claimstore.errors import ClaimMissingError, StoreUnavailableError
 from claimstore.script import Script
 from claimstore.usage import claims_by_key
 from tests.claimstore.clusters import RedisCluster, redis_cluster
-from tests.claimstore.private import PrivateRedis
+from tests.claimstore.private import PrivateRedis, free_port
 from tests.claimstore.samples import JSON_BODY, an_event, noise
 from tests.claimstore.writers import assert_all_there, writing
 from tests.waiting import eventually
@@ -196,7 +196,7 @@ async def test_masters_that_do_not_know_their_names_are_found(bare: RedisCluster
 
 
 async def test_a_server_that_left_the_cluster_is_not_believed(bare: RedisCluster, tmp_path: Path) -> None:
-    lonely = PrivateRedis(tmp_path, "--cluster-enabled", "yes")
+    lonely = PrivateRedis(tmp_path, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     lonely.start()
     try:
         lonely.wait()
