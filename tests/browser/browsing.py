@@ -33,6 +33,9 @@ ARGUMENTS: Final = (
 WITHIN: Final = 15_000
 """Milliseconds until something must be there."""
 
+NARROW, WIDE = 375, 1440
+"""Pixels across: a telephone, and a screen on a desk."""
+
 Scheme = Literal["light", "dark"]
 
 
@@ -142,3 +145,22 @@ async def findings(page: Page, **options: Any) -> list[str]:  # noqa: ANN401 - a
         if violation["impact"] in ("serious", "critical")
         for node in violation["nodes"]
     ]
+
+
+async def turn(page: Page, scheme: Scheme, width: int) -> None:
+    """Show a page light or dark, on a narrow or a wide screen."""
+    await page.emulate_media(color_scheme=scheme)
+    await page.set_viewport_size({"width": width, "height": 900 if width == WIDE else 812})
+
+
+async def beyond(page: Page) -> list[str]:
+    """Return what sticks out of the screen to the right, so that the whole page must be moved to see it."""
+    found: list[str] = await page.evaluate(
+        """() => {
+            if (document.documentElement.scrollWidth <= innerWidth) return [];
+            const isBeyond = element => element.getBoundingClientRect().right > innerWidth;
+            const all = [...document.querySelectorAll('body *')].filter(one => !one.closest('.scroll'));
+            return all.filter(isBeyond).map(element => element.outerHTML.slice(0, 120));
+        }"""
+    )
+    return [f"beyond the screen: {one}" for one in found]

@@ -1,51 +1,41 @@
 """Every main page: nothing serious for axe-core, all of it by keyboard, nothing said that should not be."""
 
-import asyncio
-import os
-import random
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
-from claimbus.events.event import audience_of
-from tests.browser.browsing import Visit, findings, visiting
+from tests.browser.browsing import NARROW, WIDE, Scheme, Visit, beyond, findings, turn, visiting
 from tests.browser.seed import Town
 from tests.browser.system import System
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PICTURES: Final = os.environ.get("PICTURES")
-"""The folder that pictures of the pages are written to; unset: none are."""
-
-NARROW, WIDE = 375, 1440
+SIGHTS: Final[tuple[tuple[Scheme, int], ...]] = (("dark", NARROW), ("light", WIDE))
+"""How each page is looked at; in this order, so that in the end the menu is there."""
 
 
 class Looked(NamedTuple):
-    """A page to look at: its path, who looks, and the names of its pictures, if it has any."""
+    """A page to look at: its path, and who looks."""
 
     path: str
     whose: str
-    picture: str = ""
-    narrow: str = ""
-    dark: str = ""
 
 
 PAGES: Final = {
-    "overview": Looked("/overview", "operator", "overview", dark="overview-dark"),
-    "groups": Looked("/letters/groups", "operator", "letters"),
+    "overview": Looked("/overview", "operator"),
+    "groups": Looked("/letters/groups", "operator"),
     "letters": Looked("/letters?endpoint={odd}", "operator"),
     "letter": Looked("/letters/{letter}", "operator"),
     "html letter": Looked("/letters/{html}", "operator"),
-    "preflight": Looked("/letters/replay/choose?endpoint={refusing}&now=yes", "operator", "preflight"),
+    "preflight": Looked("/letters/replay/choose?endpoint={refusing}&now=yes", "operator"),
     "discarding": Looked("/letters/discard/choose?endpoint={refusing}", "operator"),
     "replays": Looked("/replays", "operator"),
-    "replay": Looked("/replays/{replay}", "operator", "replay"),
+    "replay": Looked("/replays/{replay}", "operator"),
     "participants": Looked("/participants", "operator"),
-    "participant": Looked("/participants/PGAE", "operator", "participant"),
+    "participant": Looked("/participants/PGAE", "operator"),
     "new participant": Looked("/participants/new", "operator"),
     "a participant's event types": Looked("/participants/PGAE/event-types", "operator"),
     "a participant's new resource": Looked("/participants/PGAE/own", "operator"),
@@ -54,26 +44,26 @@ PAGES: Final = {
     "journal": Looked("/journal", "operator"),
     "journal's entries": Looked("/journal?type=market.%23", "operator"),
     "parked": Looked("/parked", "operator"),
-    "notice": Looked("/notices/new", "operator", "notice"),
+    "notice": Looked("/notices/new", "operator"),
     "event types": Looked("/event-types", "operator"),
     "retired type": Looked("/event-types/market.dam.closed", "operator"),
     "operator's audit": Looked("/audit", "operator"),
     "all endpoints": Looked("/endpoints", "operator"),
-    "endpoints": Looked("/endpoints", "uaa", "endpoints", narrow="endpoints-375"),
+    "endpoints": Looked("/endpoints", "uaa"),
     "held endpoints": Looked("/endpoints?state=held", "uaa"),
-    "new endpoint": Looked("/endpoints/new", "uaa", "new-endpoint"),
-    "endpoint": Looked("/endpoints/{endpoint}", "uaa", "endpoint", narrow="endpoint-375"),
-    "held endpoint": Looked("/endpoints/{held}", "uaa", "held-endpoint"),
+    "new endpoint": Looked("/endpoints/new", "uaa"),
+    "endpoint": Looked("/endpoints/{endpoint}", "uaa"),
+    "held endpoint": Looked("/endpoints/{held}", "uaa"),
     "pending endpoint": Looked("/endpoints/{pending}", "uaa"),
-    "deliveries": Looked("/deliveries", "uaa", "deliveries"),
+    "deliveries": Looked("/deliveries", "uaa"),
     "more filters": Looked("/deliveries?since=2026-01-01T00:00&verdict=failed", "uaa"),
     "UAA's replays": Looked("/replays", "uaa"),
     "recoveries": Looked("/recoveries", "uaa"),
     "credentials": Looked("/credentials", "uaa"),
-    "delivery": Looked("/deliveries/{refusing}/{message}", "operator", "delivery"),
+    "delivery": Looked("/deliveries/{refusing}/{message}", "operator"),
     "UAA's groups": Looked("/letters/groups", "uaa"),
     "catalogue": Looked("/events", "uaa"),
-    "event type": Looked("/events/oms.resource-outage.status-changed", "uaa", "event-type"),
+    "event type": Looked("/events/oms.resource-outage.status-changed", "uaa"),
     "audit": Looked("/audit", "uaa"),
     "nothing here": Looked("/endpoints/ep_nobody", "uaa"),
 }
@@ -93,31 +83,18 @@ async def uaa(browser: Browser, seeded: System, town: Town) -> AsyncIterator[Vis
         yield visit
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def traffic(seeded: System, town: Town, operator: Visit) -> None:
-    """For a picture there is something to see: the overview is open while events come and go."""
-    if not PICTURES:
-        return
-    await operator.open("/overview")
-    for number in range(120):
-        await seeded.close_market(1000 + number, audience=audience_of(["SDGE_RENEWABLES"]))
-        await asyncio.sleep(0.05 + 0.2 * random.Random(number).random())
-
-
-@pytest.mark.usefixtures("traffic")
 @pytest.mark.parametrize("name", PAGES)
 async def test_everybody_can_use_it(name: str, operator: Visit, uaa: Visit, town: Town) -> None:
     looked = PAGES[name]
     visit = operator if looked.whose == "operator" else uaa
     page = await visit.open(_path(looked.path, town))
     assert await page.locator("h1").count() == 1, (await page.inner_text("body"))[:500]
-    if PICTURES:
-        await _picture(page, looked, Path(PICTURES))
     found = []
-    for scheme, width in (("dark", NARROW), ("light", WIDE)):  # in this order: wide, the menu is there again
-        await _turn(page, scheme, width)
+    for scheme, width in SIGHTS:
+        await turn(page, scheme, width)
         found += [f"{scheme}, {width}: {line}" for line in await findings(page)]
-        found += await _beyond(page)
+        found += await beyond(page)
+        found += await _stacked_badly(page)
     found += await _unreachable(page)
     assert not found, "\n".join(found)
     assert visit.faults == []
@@ -178,12 +155,12 @@ async def test_the_menu_is_folded_where_it_is_narrow_and_always_there_where_it_i
     page = await uaa.open("/endpoints")
     link = page.get_by_role("link", name="Audit")
     await link.wait_for()
-    await _turn(page, "light", NARROW)
+    await turn(page, "light", NARROW)
     await link.wait_for(state="hidden")
     await page.get_by_text("Menu").click()
     await link.click()
     await page.wait_for_url("**/audit")
-    await _turn(page, "light", WIDE)
+    await turn(page, "light", WIDE)
     await link.wait_for()
 
 
@@ -196,33 +173,27 @@ async def test_what_is_chosen_by_hand_stays_light_or_dark(uaa: Visit) -> None:
     await page.get_by_role("button", name="Switch between light and dark").click()
 
 
-async def _picture(page: Page, looked: Looked, folder: Path) -> None:
-    for name, scheme, width in (
-        (looked.narrow, "light", NARROW),
-        (looked.dark, "dark", WIDE),
-        (looked.picture, "light", WIDE),
-    ):
-        if name:
-            await _turn(page, scheme, width)
-            await page.screenshot(path=folder / f"page-{name}.png", animations="disabled")
+async def _stacked_badly(page: Page) -> list[str]:
+    """Return names of cells that run into what is beside or below them, and a gap between menu and content.
 
-
-async def _turn(page: Page, scheme: str, width: int) -> None:
-    await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    await page.set_viewport_size({"width": width, "height": 900 if width == WIDE else 812})
-
-
-async def _beyond(page: Page) -> list[str]:
-    """Return what sticks out of the screen to the right, so that the whole page must be moved to see it."""
+    Both are of narrow screens: there the menu is above, and a table's row is a card whose cells have names.
+    """
     found: list[str] = await page.evaluate(
         """() => {
-            if (document.documentElement.scrollWidth <= innerWidth) return [];
-            const isBeyond = element => element.getBoundingClientRect().right > innerWidth;
-            const all = [...document.querySelectorAll('body *')].filter(one => !one.closest('.scroll'));
-            return all.filter(isBeyond).map(element => element.outerHTML.slice(0, 120));
+            if (innerWidth > 640) return [];
+            const pen = document.createElement('canvas').getContext('2d'), names = new Set();
+            for (const cell of document.querySelectorAll('table.stack td[data-name]')) {
+                const style = getComputedStyle(cell, '::before');
+                pen.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
+                if (pen.measureText(cell.dataset.name).width > parseFloat(style.width))
+                    names.add(`no room for a cell's name: ${cell.dataset.name}`);
+            }
+            const [above, below] = ['nav', 'main'].map(
+                name => document.querySelector(name).getBoundingClientRect());
+            return below.top - above.bottom > 40 ? [...names, 'a gap below the menu'] : [...names];
         }"""
     )
-    return [f"beyond the screen: {one}" for one in found]
+    return found
 
 
 async def _unreachable(page: Page) -> list[str]:
