@@ -10,9 +10,10 @@ import time
 from collections.abc import AsyncIterable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
-from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.client import Client
 from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.http import Url
 from pyreqwest.request import RequestBuilder
@@ -25,8 +26,9 @@ from claimbus.events.tls import looking_context
 from consumers.addresses import AddressGuard, RefusedAddressError, UnresolvedHostError
 from consumers.answer import Answer, Failure, failure_of, one_line, retry_after_of
 from consumers.binding import STRUCTURED, EventHeaders, claim_body, event_headers, retirement_headers
+from consumers.client import pinned_to
 from consumers.handshake import shown_at
-from consumers.identity import FIELD, Identity
+from consumers.identity import Identity
 from consumers.pinned import ADDRESS_LIFE, PinnedClient
 from consumers.signature import Signer
 
@@ -105,41 +107,22 @@ class Webhook:
         self._claims_url = claims_url
         host, port = self._url.host_str or "", self._url.port_or_known_default or 0
 
-        def pinned_to(address: str) -> Client:
-            builder = (
-                ClientBuilder()
-                .resolve(host, address, port)
-                .no_proxy()
-                .follow_redirects(enable=False)
-                .https_only(enable=not allow_http)
-                .min_tls_version("TLSv1.2")
-                .timeout(timedelta(seconds=timeout))
-                .connect_timeout(timedelta(seconds=connect_timeout))
-                .max_connections(concurrency)
-                .pool_timeout(timedelta(seconds=connect_timeout))
-                .pool_max_idle_per_host(concurrency)
-                .pool_idle_timeout(timedelta(seconds=idle_timeout))
-                .http1_lower_case_headers()
-                .user_agent(user_agent)
-                .default_headers({"origin": origin})
-                .gzip(enable=False)
-                .brotli(enable=False)
-                .zstd(enable=False)
-                .deflate(enable=False)
-            )
-            try:
-                if ca_pem is not None:
-                    builder = builder.add_root_certificate_pem(ca_pem)
-                if identity_pem is not None:
-                    builder = builder.identity_pem(identity_pem)
-                return builder.build()
-            except PyreqwestError as unusable:
-                raise ConfigurationError("certificates", failure_of(unusable)[1]) from unusable
-            except ValueError as unusable:
-                raise ConfigurationError(FIELD, str(unusable)) from unusable
-
+        build = partial(
+            pinned_to,
+            host,
+            port,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            idle_timeout=idle_timeout,
+            concurrency=concurrency,
+            ca_pem=ca_pem,
+            identity_pem=identity_pem,
+            allow_http=allow_http,
+            origin=origin,
+            user_agent=user_agent,
+        )
         self._client = PinnedClient(
-            host, port, pinned_to, guard, resolve_timeout=connect_timeout, address_life=address_life
+            host, port, build, guard, resolve_timeout=connect_timeout, address_life=address_life
         )
 
     async def prepare(self) -> None:
